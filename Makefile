@@ -1,0 +1,127 @@
+# dlcache: make, make check, make demo, make install. Everything is built below $(BUILD); V=1 shows the commands.
+# Sanitizers: make SAN=address,undefined check (a build folder of their own; no clean needed).
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib/dlcache
+LIBEXECDIR ?= $(PREFIX)/libexec/dlcache
+MANDIR ?= $(PREFIX)/share/man
+SHAREDIR ?= $(PREFIX)/share/dlcache
+DESTDIR ?=
+
+comma := ,
+SAN ?=
+BUILD ?= build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+MPICC ?= mpicc.mpich
+PKG_CONFIG ?= pkg-config
+CFLAGS ?= -O2 -g
+WERROR ?= -Werror
+
+VERSION := 0.1.0
+Q := $(if $(V),,@)
+say = $(if $(V),@:,@printf '  %-6s %s\n')
+
+# --- flags -----------------------------------------------------------------------------------------------------
+base := -std=gnu11 -D_GNU_SOURCE -DDLCACHE_VERSION='"$(VERSION)"' -I. -Wall -Wextra $(WERROR) -Wshadow \
+	-Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -fvisibility=hidden -MMD -MP
+san := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+# A preloaded library cannot bring a sanitizer's runtime with it: there undefined behaviour traps.
+san_trap := $(if $(findstring undefined,$(SAN)),-fsanitize=undefined -fsanitize-undefined-trap-on-error -fno-sanitize=alignment)
+deps := jansson libxxhash
+dep_cflags = $(shell $(PKG_CONFIG) --cflags $(deps))
+dep_libs = $(shell $(PKG_CONFIG) --libs $(deps))
+
+# Three ways to compile: for our own programs; for the preloaded library; for what has no C library at all.
+host_cflags = $(base) $(san) $(dep_cflags)
+shim_cflags = $(base) $(san_trap) -fPIC -ftls-model=initial-exec -fno-stack-protector \
+	-fno-delete-null-pointer-checks
+bare_cflags = $(base) $(san_trap) -fPIC -ffreestanding -fno-stack-protector -fno-builtin -DDLCACHE_BARE \
+	-fno-asynchronous-unwind-tables -U_FORTIFY_SOURCE
+
+# --- what is made of what --------------------------------------------------------------------------------------
+core := $(wildcard libdlcache/*.c)
+shim := $(core) $(wildcard libdlcache/shim/*.c) recorder/note.c
+audit := $(core) $(wildcard libdlcache/audit/*.c) $(wildcard libdlcache/bare/*.c) recorder/note.c
+run := $(core) $(wildcard libdlcache/bare/*.c) $(wildcard replayer/launch/*.c)
+common := $(core) $(wildcard facts/*.c) $(wildcard manifests/*.c)
+stage := $(common) replayer/attach/locate.c replayer/attach/remove.c $(wildcard replayer/image/*.c) $(wildcard replayer/stage/*.c)
+command := $(common) $(wildcard cli/*.c) $(wildcard replayer/attach/*.c) \
+	$(filter-out recorder/note.c,$(wildcard recorder/*.c))
+check := $(filter-out cli/main.c,$(command)) $(wildcard replayer/image/*.c) $(wildcard test/check/*.c)
+
+obj = $(patsubst %.c,$(BUILD)/obj/$(1)/%.o,$(2))
+products := $(addprefix $(BUILD)/,libdlcache.so libdlcache-audit.so dlcache-run dlcache dlcache-stage)
+
+.PHONY: all
+all: $(products)
+
+# Objects depend on the flags that they were made with.
+stamp = $(BUILD)/obj/$(1)/flags
+$(BUILD)/obj/%/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(MPICC) $($*_cflags) $(CFLAGS)' | cmp -s - $@ || echo '$(CC) $(MPICC) $($*_cflags) $(CFLAGS)' >$@
+.PRECIOUS: $(BUILD)/obj/%/flags
+.PHONY: FORCE
+FORCE:
+
+mpi_cflags = $(host_cflags)
+define compile
+$$(BUILD)/obj/$(1)/%.o: %.c $$(BUILD)/obj/$(1)/flags
+	$$(say) $(2) $$<
+	@mkdir -p $$(@D)
+	$$(Q)$$($(2)) $$($(1)_cflags) $$(CPPFLAGS) $$(CFLAGS) -c $$< -o $$@
+endef
+$(eval $(call compile,host,CC))
+$(eval $(call compile,shim,CC))
+$(eval $(call compile,bare,CC))
+$(eval $(call compile,mpi,MPICC))
+
+$(BUILD)/libdlcache.so: $(call obj,shim,$(shim))
+	$(say) LD $@
+	$(Q)$(CC) -shared -Wl,-z,now -Wl,-z,relro -Wl,-z,defs -Wl,-soname,libdlcache.so $(LDFLAGS) $^ -o $@
+
+$(BUILD)/libdlcache-audit.so: $(call obj,bare,$(audit))
+	$(say) LD $@
+	$(Q)$(CC) -shared -nostdlib -Wl,-z,now -Wl,-z,relro -Wl,-z,defs -Wl,-soname,libdlcache-audit.so $(LDFLAGS) $^ -o $@
+
+$(BUILD)/dlcache-run: $(call obj,bare,$(run))
+	$(say) LD $@
+	$(Q)$(CC) -static -no-pie -nostdlib $(LDFLAGS) $^ -o $@
+
+$(BUILD)/dlcache: $(call obj,host,$(command))
+	$(say) LD $@
+	$(Q)$(CC) $(san) $(LDFLAGS) $^ $(dep_libs) -o $@
+
+$(BUILD)/dlcache-stage: $(call obj,mpi,$(stage))
+	$(say) LD $@
+	$(Q)$(MPICC) $(san) -pthread -Wl,-z,now $(LDFLAGS) $^ $(dep_libs) -o $@
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+
+# --- packages --------------------------------------------------------------------------------------------------
+.PHONY: packages
+packages:
+	$(Q)test/packages.sh
+
+# --- tests -----------------------------------------------------------------------------------------------------
+include test/test.mk
+
+# --- install ---------------------------------------------------------------------------------------------------
+.PHONY: install uninstall clean
+install: all
+	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR) $(LIBEXECDIR) $(MANDIR)/man1 $(SHAREDIR))
+	install -m 755 $(BUILD)/dlcache $(DESTDIR)$(BINDIR)/dlcache
+	install -m 755 $(BUILD)/dlcache-stage $(BUILD)/dlcache-run $(DESTDIR)$(LIBEXECDIR)/
+	install -m 755 $(BUILD)/libdlcache.so $(BUILD)/libdlcache-audit.so $(DESTDIR)$(LIBDIR)/
+	install -m 644 doc/dlcache.1 $(DESTDIR)$(MANDIR)/man1/dlcache.1
+	install -m 644 manifests/manifest.schema.json $(DESTDIR)$(SHAREDIR)/
+
+uninstall:
+	rm -f $(DESTDIR)$(BINDIR)/dlcache $(DESTDIR)$(MANDIR)/man1/dlcache.1
+	rm -rf $(DESTDIR)$(LIBDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(SHAREDIR)
+
+clean:
+	rm -rf build build-*

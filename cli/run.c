@@ -1,0 +1,64 @@
+/* dlcache run: D/run, after a look at D. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/attach.h"
+#include "cli/cli.h"
+#include "facts/memory.h"
+#include "libdlcache/attach.h"
+
+static const char usage[] =
+    "usage: dlcache run [--stage D] -- CMD...\n"
+    "Run CMD attached to the stage D, as D/run CMD... does; but say what is wrong with a stage that cannot be used.\n"
+    "\n"
+    "  --stage D    the directory that dlcache stage printed (default: $DLCACHE_STAGE)\n"
+    "  -h, --help   show this\n"
+    "\n"
+    "The exit status is CMD's; 1 where the stage cannot be used, 2 for wrong usage, 126 and 127 as a shell's.\n";
+
+/* The launcher would start the program natively, silently. */
+static int check(const char *verb, const char *dir)
+{
+    const struct settings settings = {.stage = dir};
+    struct stage *stage = attach_open(verb, dir);
+
+    if (!stage)
+        return 1;
+    stage_close(stage);
+    const int rc = attach(stage, &settings);
+    if (rc == 0)
+        stage_close(stage);
+    else
+        cli_error("%s: the stage %s cannot be used: %s", verb, dir,
+                  rc == -EXDEV ? "this process sees another root or other mounts than its node" : stage_error(rc));
+    free(stage);
+    return rc ? 1 : 0;
+}
+
+int verb_run(int argc, char **argv)
+{
+    struct attach_options o;
+    const int rc = attach_parse(&o, argc, argv, usage, "+h");
+
+    if (rc >= 0)
+        return rc;
+    if (o.export_list)
+        return cli_wrong(argv[0], "--export is an option of env");
+    if (optind == argc)
+        return cli_wrong(argv[0], "there is no command to run");
+    if (!o.stage || !*o.stage)
+        return cli_wrong(argv[0], "no stage is named: give --stage D, or set DLCACHE_STAGE");
+    if (check(argv[0], o.stage) != 0)
+        return 1;
+    char *launcher = memory_join(o.stage, STAGE_RUN, sizeof STAGE_RUN - 1);
+    char **command = argv + optind - 1; /* the word before CMD becomes the launcher's name */
+    command[0] = launcher;
+    execv(launcher, command);
+    cli_error("%s: %s", launcher, strerror(errno));
+    free(launcher);
+    return 1;
+}

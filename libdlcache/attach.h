@@ -1,0 +1,26 @@
+/* A process attaches itself: from its environment to a stage that it may serve from. Once, before main. Raw system
+ * calls only; for the preloaded library and for the audit library, which may not share anything but the stage. */
+#ifndef DLCACHE_ATTACH_H
+#define DLCACHE_ATTACH_H
+
+#include "stage.h"
+
+struct settings {
+    const char *stage;  /* DLCACHE_STAGE, or NULL */
+    const char *record; /* DLCACHE_RECORD, or NULL */
+    int log;            /* DLCACHE_LOG is set, and not to 0 */
+    int audit;          /* DLCACHE_AUDIT is not "off" */
+    long rank;          /* of MPI or Slurm; -1: none */
+};
+
+/* Reads the environment. DLCACHE_DISABLE=1 leaves everything unset. The texts stay the environment's. */
+void settings_read(struct settings *set, char *const *envp);
+
+/* Opens the stage and looks whether this process sees the file system as the stage's node does (same mount name space,
+ * same root). 0, or -errno as stage_open; -EXDEV when it does not. */
+int attach(struct stage *s, const struct settings *set);
+
+/* The value of `name` in envp, or NULL. */
+const char *env_value(char *const *envp, const char *name);
+
+#endif

@@ -1,0 +1,43 @@
+/* An image in memory: checking it, and reading it. Nothing here allocates or makes a system call. */
+#ifndef DLCACHE_IMAGE_H
+#define DLCACHE_IMAGE_H
+
+#include "format.h"
+
+/* The index of an image, mapped or read into memory by somebody else, who keeps it alive. Plain pointers into it. */
+struct image {
+    const struct dlc_header *header;
+    const struct dlc_node *nodes;
+    const struct dlc_bucket *buckets;
+    const char *strings;
+    const struct dlc_mount *mounts;
+    const struct dlc_object *objects;
+    const struct dlc_inode *inodes;
+    uint32_t node_count;
+    uint32_t bucket_mask;
+    uint32_t mount_count;
+    uint32_t object_count;
+    uint64_t inode_count;
+    uint64_t string_bytes;
+};
+
+/* Looks at the header alone: magic, version, features, checksum, and that every table lies inside `bytes`. 0, or
+ * -errno: -EPROTO not an image; -EPROTONOSUPPORT another version or an unknown feature; -EBADMSG damaged, or shorter
+ * than it says. `bytes`: what is mapped at p (at least the index; contents may follow). Any context. */
+int image_open(struct image *im, const void *p, uint64_t bytes);
+
+/* After image_open: looks at every record of every table, so that a reader may follow any of them. 0 or -EBADMSG, and
+ * then *why (if not NULL) is a static text that says what is wrong. Cost: one pass over the index. */
+int image_check(const struct image *im, const char **why);
+
+/* The node of that name directly below `parent`, or DLC_NONE. Any context. */
+uint32_t image_find(const struct image *im, uint32_t parent, const char *name, size_t len);
+
+/* The first node that had this (dev, ino) on the reader, or NULL. Any context. */
+const struct dlc_inode *image_inode(const struct image *im, uint64_t dev, uint64_t ino);
+
+/* Writes the absolute path of a node, NUL-terminated, into the `size` bytes at buf. Its length, or -ENAMETOOLONG. Any
+ * context. */
+long image_path(const struct image *im, uint32_t node, char *buf, size_t size);
+
+#endif

@@ -1,0 +1,156 @@
+/* Path resolution over an image. Runs inside the user's process: no heap, no lock, no system call. */
+#include "lookup.h"
+
+#include <dirent.h>
+
+/* As the kernel: MAXSYMLINKS. One more, and the kernel is asked for its ELOOP. */
+#define MAX_LINKS 40
+
+/* What is left of a path after the component that is being looked at: a symlink's target is walked first, and then the
+ * rest of the path that led to it. */
+struct rest {
+    const char *p, *end;
+};
+
+static inline unsigned dirty(const struct view *v, uint32_t node, unsigned flags)
+{
+    return __builtin_expect(v->state != NULL, 1) && !(flags & LOOKUP_CHANGED) && __atomic_load_n(&v->state->any_dirty, __ATOMIC_RELAXED)
+               ? __atomic_load_n(&v->dirty[node], __ATOMIC_ACQUIRE)
+               : 0;
+}
+
+/* This node's mount is the reader's: what the image says of the node holds here. */
+static inline int agrees(const struct view *v, const struct dlc_node *n)
+{
+    if (__builtin_expect(v->state == NULL || v->state->all_agree, 1))
+        return 1;
+    return n->mount < v->image.mount_count && v->mounts[n->mount].agrees;
+}
+
+static enum verdict verdict_of(const struct view *v, uint32_t node, unsigned flags, struct found *found)
+{
+    const struct dlc_node *n = &v->image.nodes[node];
+
+    if (flags & LOOKUP_CHANGED)
+        found->node = node;
+    if (!(n->flags & DLC_N_STAT) || !agrees(v, n) || dirty(v, node, flags))
+        return VERDICT_UNKNOWN;
+    found->node = node;
+    if (n->kind == DT_DIR)
+        return VERDICT_DIR;
+    return n->flags & DLC_N_DATA ? VERDICT_FILE : VERDICT_META;
+}
+
+enum verdict lookup_from(const struct view *v, uint32_t start, const char *path, size_t len, unsigned flags,
+                         struct found *found)
+{
+    const struct image *im = &v->image;
+    struct rest stack[MAX_LINKS];
+    unsigned depth = 0, links = 0;
+    const char *p = path, *end = path + len;
+    uint32_t cur = len && path[0] == '/' ? 0 : start;
+    int slash = len && end[-1] == '/'; /* a trailing slash asks for a directory, and follows a symlink */
+
+    found->node = found->parent = DLC_NONE;
+    if (len == 0)
+        return VERDICT_UNKNOWN;
+    if (dirty(v, cur, flags) & DLC_D_SELF)
+        return VERDICT_UNKNOWN;
+    for (;;) {
+        while (p < end && *p == '/')
+            p++;
+        if (p == end) {
+            if (depth == 0)
+                break;
+            depth--;
+            p = stack[depth].p;
+            end = stack[depth].end;
+            continue;
+        }
+
+        const char *name = p;
+        while (p < end && *p != '/')
+            p++;
+        const size_t n = (size_t)(p - name);
+        const struct dlc_node *here = &im->nodes[cur];
+        if (here->kind != DT_DIR) {
+            /* Only the last component may be something else, and there is one more. */
+            if (here->kind == DT_UNKNOWN || !(here->flags & DLC_N_STAT) || !agrees(v, here) || dirty(v, cur, flags))
+                return VERDICT_UNKNOWN;
+            return VERDICT_NOTDIR;
+        }
+        if (n == 1 && name[0] == '.')
+            continue;
+        if (n == 2 && name[0] == '.' && name[1] == '.') {
+            cur = here->parent;
+            continue;
+        }
+        if (n > 255)
+            return VERDICT_UNKNOWN;
+
+        const uint32_t child = image_find(im, cur, name, n);
+        found->parent = cur;
+        if (child == DLC_NONE) {
+            if (here->flags & DLC_N_FROZEN && agrees(v, here) && !dirty(v, cur, flags))
+                return VERDICT_ABSENT;
+            return VERDICT_UNKNOWN;
+        }
+        if (dirty(v, child, flags) & DLC_D_SELF)
+            return VERDICT_UNKNOWN;
+
+        const struct dlc_node *c = &im->nodes[child];
+        if (c->kind == DT_LNK) {
+            const char *after = p;
+            while (after < end && *after == '/')
+                after++;
+            const int last = after == end && depth == 0;
+            if (!last || slash || !(flags & LOOKUP_NOFOLLOW)) {
+                if (!(c->flags & DLC_N_STAT) || !agrees(v, c) || ++links > MAX_LINKS)
+                    return VERDICT_UNKNOWN;
+                if (after < end) {
+                    if (depth == MAX_LINKS)
+                        return VERDICT_UNKNOWN;
+                    stack[depth++] = (struct rest){after, end};
+                }
+                p = im->strings + c->target;
+                end = p + c->target_len;
+                if (*p == '/')
+                    cur = 0;
+                if (last && end[-1] == '/')
+                    slash = 1; /* as if the path itself had ended so */
+                continue;
+            }
+        } else if (c->kind != DT_DIR && c->kind != DT_REG && !(c->flags & (DLC_N_STAT)) &&
+                   !(flags & LOOKUP_CHANGED)) {
+            return VERDICT_UNKNOWN; /* could be a symlink or a directory for all we know */
+        }
+        cur = child;
+    }
+    const enum verdict verdict = verdict_of(v, cur, flags, found);
+    if (slash && (verdict == VERDICT_FILE || verdict == VERDICT_META)) {
+        found->node = DLC_NONE;
+        return VERDICT_NOTDIR;
+    }
+    return verdict;
+}
+
+size_t lookup_prefix(const struct view *v, const char *path, size_t len)
+{
+    const size_t n = v->prefix_len;
+
+    if (n == 0 || len < n || path[1] != v->prefix[1] || __builtin_memcmp(path, v->prefix, n) != 0)
+        return 0;
+    return len == n || path[n] == '/' ? n : 0;
+}
+
+enum verdict lookup(const struct view *v, const char *path, size_t len, unsigned flags, struct found *found)
+{
+    if (len == 0 || path[0] != '/') {
+        found->node = found->parent = DLC_NONE;
+        return VERDICT_UNKNOWN;
+    }
+    const size_t below = lookup_prefix(v, path, len);
+    if (below == len)
+        return lookup_from(v, 0, "/", 1, flags, found);
+    return lookup_from(v, 0, path + below, len - below, flags, found);
+}

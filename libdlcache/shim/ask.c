@@ -1,0 +1,161 @@
+/* From the arguments of a call to a verdict, and from a node to its place in the mirror. Rules: shim.h. */
+#include <limits.h>
+#include <signal.h>
+
+#include "libdlcache/sys.h"
+#include "shim.h"
+
+#define PAGE 4096ul
+
+/* Pages that were found readable. A path that is not readable has to give EFAULT, as from the kernel, and no fault in
+ * here. A page that a string was once read from is taken to stay: asking each time would double the cost of a call. */
+static uintptr_t readable_pages[64];
+
+static bool page_readable(uintptr_t page)
+{
+    uintptr_t *slot = &readable_pages[(page / PAGE) % 64];
+
+    if (__builtin_expect(__atomic_load_n(slot, __ATOMIC_RELAXED) == page, 1))
+        return true;
+    /* The kernel reads the set before it looks at the first argument: -EFAULT, or -EINVAL for readable memory. */
+    if (sys_call(__NR_rt_sigprocmask, -1, page, 0, 8) != -EINVAL)
+        return false;
+    __atomic_store_n(slot, page, __ATOMIC_RELAXED);
+    return true;
+}
+
+long shim_strlen(const char *path)
+{
+    const uintptr_t start = (uintptr_t)path;
+    size_t n = 0;
+
+    if (start < PAGE)
+        return -1;
+    while (n < PATH_MAX) {
+        const uintptr_t page = (start + n) & ~(PAGE - 1);
+        if (!page_readable(page))
+            return -1;
+        const size_t room = page + PAGE - (start + n);
+        const size_t k = strnlen(path + n, room);
+        n += k;
+        if (k < room)
+            return n < PATH_MAX ? (long)n : -1;
+    }
+    return -1;
+}
+
+uint32_t shim_node_of_fd(int fd)
+{
+    struct stat st;
+
+    if (sys_fstat(fd, &st) != 0)
+        return DLC_NONE;
+    return stage_node_of(&shim.stage, &st);
+}
+
+/* The path of an open descriptor, into PATH_MAX bytes: its length, or less than 1. */
+static long read_fd_link(int fd, char *buf)
+{
+    char link[32] = "/proc/self/fd/";
+    char digits[12];
+    size_t n = sizeof "/proc/self/fd/" - 1, d = sizeof digits;
+    unsigned number = (unsigned)fd;
+
+    do
+        digits[--d] = (char)('0' + number % 10);
+    while (number /= 10);
+    __builtin_memcpy(link + n, digits + d, sizeof digits - d);
+    link[n + sizeof digits - d] = '\0';
+    const long len = sys_readlinkat(AT_FDCWD, link, buf, PATH_MAX);
+    return len < PATH_MAX ? len : 0;
+}
+
+static __attribute__((noinline)) enum verdict ask_relative(int dirfd, const char *path, size_t len, unsigned flags,
+                                                           struct found *found)
+{
+    const struct view *v = &shim.stage.view;
+
+    char buf[2 * PATH_MAX];
+    long n;
+    if (dirfd != AT_FDCWD) {
+        const uint32_t start = shim_node_of_fd(dirfd);
+        if (start != DLC_NONE && v->image.nodes[start].kind == DT_DIR)
+            return lookup_from(v, start, path, len, flags, found);
+        /* A directory of the original. Below it the kernel is asked; but a change there is a change all the same. */
+        if (!(flags & LOOKUP_CHANGED))
+            return VERDICT_UNKNOWN;
+        n = read_fd_link(dirfd, buf);
+    } else {
+        n = sys_getcwd(buf, PATH_MAX) - 1;
+    }
+    if (n <= 0 || buf[0] != '/')
+        return VERDICT_UNKNOWN;
+    buf[n++] = '/';
+    __builtin_memcpy(buf + n, path, len);
+    return lookup(v, buf, (size_t)n + len, flags, found);
+}
+
+enum verdict shim_ask(int dirfd, const char *path, unsigned flags, struct found *found)
+{
+    found->node = found->parent = DLC_NONE;
+    if (!shim.serving)
+        return VERDICT_UNKNOWN;
+    const long len = shim_strlen(path);
+    if (len <= 0)
+        return VERDICT_UNKNOWN;
+    if (path[0] == '/')
+        return lookup(&shim.stage.view, path, (size_t)len, flags, found);
+    return ask_relative(dirfd, path, (size_t)len, flags, found);
+}
+
+const char *shim_original(const char *path)
+{
+    if (!shim.serving || (uintptr_t)path < PAGE)
+        return path;
+    const long len = shim_strlen(path);
+    if (len <= 0)
+        return path;
+    const size_t below = lookup_prefix(&shim.stage.view, path, (size_t)len);
+    return below == 0 ? path : below == (size_t)len ? "/" : path + below;
+}
+
+void shim_pass(struct pass *p, int dirfd, const char *path)
+{
+    p->dirfd = dirfd;
+    p->path = shim_original(path);
+    if (!shim.serving || dirfd == AT_FDCWD || (uintptr_t)path < PAGE || shim_strlen(path) < 0 || path[0] == '/')
+        return;
+    const uint32_t dir = shim_node_of_fd(dirfd);
+    if (dir == DLC_NONE)
+        return;
+    const long n = image_path(&shim.stage.view.image, dir, p->buf, sizeof p->buf);
+    const size_t len = (size_t)shim_strlen(path);
+    if (n < 0 || (size_t)n + 1 + len >= sizeof p->buf)
+        return;
+    if (len) {
+        size_t at = (size_t)n;
+        p->buf[at++] = '/';
+        __builtin_memcpy(p->buf + at, path, len + 1);
+        p->dirfd = AT_FDCWD;
+        p->path = p->buf;
+    }
+}
+
+bool shim_mirror_path(uint32_t node, char buf[MIRROR_MAX])
+{
+    const struct view *v = &shim.stage.view;
+
+    __builtin_memcpy(buf, v->prefix, v->prefix_len);
+    return image_path(&v->image, node, buf + v->prefix_len, MIRROR_MAX - v->prefix_len) >= 0;
+}
+
+void shim_note_slow(enum spool_op op, bool failed, int dirfd, const char *path)
+{
+    const enum spool_result result = !failed                              ? SPOOL_FOUND
+                                     : errno == ENOENT || errno == ENOTDIR ? SPOOL_ABSENT
+                                                                           : SPOOL_FAILED;
+    const long len = shim_strlen(path);
+
+    if (len > 0)
+        recorder_note_at(&shim.recorder, op, result, dirfd, path, (size_t)len);
+}

@@ -1,0 +1,327 @@
+/* Directory streams. Rules: shim.h.
+ *
+ * The stream of a frozen directory is one of its mirror, which has every name: only d_ino and d_type are put right. */
+#include "libdlcache/sys.h"
+#include "shim.h"
+
+_Static_assert(sizeof(struct dirent) == sizeof(struct dirent64), "one dirent for both names");
+
+/* --- the open streams of mirror directories --------------------------------------------------------------------- */
+
+/* A stream is only made by opendir and fdopendir, so that this table is exact, as one of descriptors could not be. A
+ * stream finds its slot within PROBES of its hash or not at all: then the original is read. Stored is node + 1. */
+#define STREAMS 1024u
+#define PROBES 16u
+static struct {
+    DIR *dir;
+    uint32_t node1;
+} streams[STREAMS];
+
+static unsigned slot(const DIR *dir, unsigned probe)
+{
+    const uint64_t hash = (uintptr_t)dir * 0x9e3779b97f4a7c15ull >> 32;
+    return (unsigned)(hash + probe) % STREAMS;
+}
+
+static bool remember(DIR *dir, uint32_t node)
+{
+    for (unsigned i = 0; i < PROBES; i++) {
+        DIR *none = NULL;
+        const unsigned s = slot(dir, i);
+        if (__atomic_compare_exchange_n(&streams[s].dir, &none, dir, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+            __atomic_store_n(&streams[s].node1, node + 1, __ATOMIC_RELEASE);
+            return true;
+        }
+    }
+    return false;
+}
+
+static unsigned slot_of(const DIR *dir)
+{
+    for (unsigned i = 0; i < PROBES; i++) {
+        const unsigned s = slot(dir, i);
+        if (__atomic_load_n(&streams[s].dir, __ATOMIC_ACQUIRE) == dir)
+            return s;
+    }
+    return STREAMS;
+}
+
+static void forget(const DIR *dir)
+{
+    const unsigned s = slot_of(dir);
+
+    if (s < STREAMS) {
+        __atomic_store_n(&streams[s].node1, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&streams[s].dir, NULL, __ATOMIC_RELEASE);
+    }
+}
+
+static uint32_t node_of(const DIR *dir)
+{
+    if (!shim.serving || !dir)
+        return DLC_NONE;
+    const unsigned s = slot_of(dir);
+    return s < STREAMS ? __atomic_load_n(&streams[s].node1, __ATOMIC_ACQUIRE) - 1 : DLC_NONE;
+}
+
+/* --- entries ---------------------------------------------------------------------------------------------------- */
+
+/* What the directory's own file system says of an entry. */
+static void correct(uint32_t dir, const char *name, ino64_t *ino, unsigned char *type)
+{
+    const struct image *im = &shim.stage.view.image;
+    const size_t len = strlen(name);
+    uint32_t node;
+
+    if (len == 1 && name[0] == '.')
+        node = dir;
+    else if (len == 2 && name[0] == '.' && name[1] == '.')
+        node = im->nodes[dir].parent;
+    else
+        node = image_find(im, dir, name, len);
+    if (node == DLC_NONE)
+        return;
+    if (im->nodes[node].ino)
+        *ino = im->nodes[node].ino;
+    *type = im->nodes[node].kind;
+}
+
+struct dirent *readdir(DIR *dir)
+{
+    struct dirent *entry = REAL(readdir)(dir);
+    const uint32_t node = entry ? node_of(dir) : DLC_NONE;
+    if (node != DLC_NONE)
+        correct(node, entry->d_name, &entry->d_ino, &entry->d_type);
+    return entry;
+}
+
+struct dirent64 *readdir64(DIR *dir)
+{
+    struct dirent64 *entry = REAL(readdir64)(dir);
+    const uint32_t node = entry ? node_of(dir) : DLC_NONE;
+    if (node != DLC_NONE)
+        correct(node, entry->d_name, &entry->d_ino, &entry->d_type);
+    return entry;
+}
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+int readdir_r(DIR *dir, struct dirent *entry, struct dirent **result)
+{
+    const int rc = REAL(readdir_r)(dir, entry, result);
+    const uint32_t node = rc == 0 && *result ? node_of(dir) : DLC_NONE;
+    if (node != DLC_NONE)
+        correct(node, entry->d_name, &entry->d_ino, &entry->d_type);
+    return rc;
+}
+
+int readdir64_r(DIR *dir, struct dirent64 *entry, struct dirent64 **result)
+{
+    const int rc = REAL(readdir64_r)(dir, entry, result);
+    const uint32_t node = rc == 0 && *result ? node_of(dir) : DLC_NONE;
+    if (node != DLC_NONE)
+        correct(node, entry->d_name, &entry->d_ino, &entry->d_type);
+    return rc;
+}
+#pragma GCC diagnostic pop
+
+ssize_t getdents64(int fd, void *buf, size_t size)
+{
+    const ssize_t n = REAL(getdents64)(fd, buf, size);
+    const uint32_t node = n > 0 && shim.serving ? shim_node_of_fd(fd) : DLC_NONE;
+
+    if (node == DLC_NONE)
+        return n;
+    for (ssize_t at = 0; at < n;) {
+        struct dirent64 *entry = (struct dirent64 *)((char *)buf + at);
+        correct(node, entry->d_name, &entry->d_ino, &entry->d_type);
+        at += entry->d_reclen;
+    }
+    return n;
+}
+
+/* --- streams ---------------------------------------------------------------------------------------------------- */
+
+static DIR *open_stream(int dirfd, const char *path)
+{
+    const int saved = errno;
+    struct found found;
+    int fd;
+
+    switch (shim_ask(dirfd, path, 0, &found)) {
+    case VERDICT_ABSENT: errno = ENOENT; return NULL;
+    case VERDICT_NOTDIR:
+    case VERDICT_FILE: errno = ENOTDIR; return NULL;
+    default: break;
+    }
+    fd = shim_open(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
+    if (fd >= 0) {
+        DIR *dir = REAL(fdopendir)(fd);
+        if (dir && remember(dir, found.node))
+            return dir;
+        if (dir)
+            REAL(closedir)(dir);
+        else
+            sys_close(fd);
+    }
+    errno = saved;
+    if (dirfd == AT_FDCWD)
+        return REAL(opendir)(shim_original(path));
+    struct pass p;
+    shim_pass(&p, dirfd, path);
+    fd = REAL(openat64)(p.dirfd, p.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return NULL;
+    DIR *dir = REAL(fdopendir)(fd);
+    if (!dir)
+        sys_close(fd);
+    return dir;
+}
+
+DIR *opendir(const char *path)
+{
+    DIR *dir = shim.serving ? open_stream(AT_FDCWD, path) : REAL(opendir)(path);
+    shim_note(SPOOL_LIST, !dir, AT_FDCWD, path);
+    return dir;
+}
+
+DIR *fdopendir(int fd)
+{
+    const uint32_t node = shim.serving ? shim_node_of_fd(fd) : DLC_NONE;
+    DIR *dir = REAL(fdopendir)(fd);
+
+    if (dir && node != DLC_NONE)
+        remember(dir, node); /* where it finds no room: inode numbers of the mirror, and no harm else */
+    return dir;
+}
+
+int closedir(DIR *dir)
+{
+    /* Before: the next opendir of another thread may get the same address. */
+    if (shim.serving && dir)
+        forget(dir);
+    return REAL(closedir)(dir);
+}
+
+/* --- scandir, which calls opendir and readdir inside the C library ---------------------------------------------- */
+
+typedef int (*filter_fn)(const struct dirent *);
+typedef int (*order_fn)(const struct dirent **, const struct dirent **);
+
+static void free_list(struct dirent **list, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free(list[i]);
+    free(list);
+}
+
+static int scan(DIR *dir, struct dirent ***result, filter_fn filter, order_fn order)
+{
+    const int saved = errno;
+    struct dirent **list = NULL, *entry;
+    size_t n = 0, room = 0;
+
+    for (errno = 0; (entry = readdir(dir)) != NULL; errno = 0) {
+        if (filter && !filter(entry))
+            continue;
+        if (n == room) {
+            const size_t more = room ? 2 * room : 16;
+            struct dirent **bigger = realloc(list, more * sizeof *list);
+            if (!bigger)
+                break;
+            list = bigger;
+            room = more;
+        }
+        if (!(list[n] = malloc(entry->d_reclen)))
+            break;
+        __builtin_memcpy(list[n++], entry, entry->d_reclen);
+    }
+    const int error = errno;
+    closedir(dir);
+    if (error || n > INT32_MAX) {
+        free_list(list, n);
+        errno = error ? error : EOVERFLOW;
+        return -1;
+    }
+    if (n && order)
+        qsort(list, n, sizeof *list, (int (*)(const void *, const void *))order);
+    *result = list;
+    errno = saved;
+    return (int)n;
+}
+
+/* The C library does it, except for a directory that is held. */
+static bool held(int dirfd, const char *path)
+{
+    struct found found;
+
+    switch (shim_ask(dirfd, path, 0, &found)) {
+    case VERDICT_ABSENT:
+    case VERDICT_NOTDIR:
+    case VERDICT_FILE: return true;
+    case VERDICT_DIR: return shim.stage.view.image.nodes[found.node].flags & DLC_N_FROZEN;
+    default: return false;
+    }
+}
+
+static int scan_held(int dirfd, const char *path, struct dirent ***list, filter_fn filter, order_fn order)
+{
+    DIR *dir = open_stream(dirfd, path);
+    return dir ? scan(dir, list, filter, order) : -1;
+}
+
+static int done(int rc, int dirfd, const char *path)
+{
+    shim_note(SPOOL_LIST, rc < 0, dirfd, path);
+    return rc;
+}
+
+int scandir(const char *path, struct dirent ***list, filter_fn filter, order_fn order)
+{
+    const int rc = held(AT_FDCWD, path) ? scan_held(AT_FDCWD, path, list, filter, order)
+                                        : REAL(scandir)(shim_original(path), list, filter, order);
+    return done(rc, AT_FDCWD, path);
+}
+
+int scandirat(int dirfd, const char *path, struct dirent ***list, filter_fn filter, order_fn order)
+{
+    int rc;
+    if (held(dirfd, path)) {
+        rc = scan_held(dirfd, path, list, filter, order);
+    } else {
+        struct pass p;
+        shim_pass(&p, dirfd, path);
+        rc = REAL(scandirat)(p.dirfd, p.path, list, filter, order);
+    }
+    return done(rc, dirfd, path);
+}
+
+int scandir64(const char *path, struct dirent64 ***list, int (*filter)(const struct dirent64 *),
+              int (*order)(const struct dirent64 **, const struct dirent64 **))
+{
+    return scandir(path, (struct dirent ***)list, (filter_fn)filter, (order_fn)order);
+}
+
+int scandirat64(int dirfd, const char *path, struct dirent64 ***list, int (*filter)(const struct dirent64 *),
+                int (*order)(const struct dirent64 **, const struct dirent64 **))
+{
+    return scandirat(dirfd, path, (struct dirent ***)list, (filter_fn)filter, (order_fn)order);
+}
+
+/* --- the current directory -------------------------------------------------------------------------------------- */
+
+int chdir(const char *path)
+{
+    return REAL(chdir)(shim_original(path));
+}
+
+/* Never into the mirror: the current directory is seen by everybody, getcwd first. */
+int fchdir(int fd)
+{
+    const uint32_t node = shim.serving ? shim_node_of_fd(fd) : DLC_NONE;
+    char path[4096 + 256];
+
+    if (node != DLC_NONE && image_path(&shim.stage.view.image, node, path, sizeof path) >= 0)
+        return REAL(chdir)(path);
+    return REAL(fchdir)(fd);
+}

@@ -1,0 +1,128 @@
+/* The preloaded library: what every wrapper is made of.
+ *
+ * RULES OF THE ROOM. This code runs inside somebody else's process, in any context: a signal handler, a vfork child,
+ * a child forked by a program with threads, before this library's constructor, after its destructor. Therefore no
+ * heap, no lock, no descriptor that stays open, no thread, no stdio, no getenv after the constructor; errno is what
+ * the C library would leave, and untouched on success; any doubt means the original, silently; never exit or abort.
+ * What a wrapper hands to the caller by contract (realpath's buffer, a FILE, a DIR) the C library allocates. */
+#ifndef DLCACHE_SHIM_H
+#define DLCACHE_SHIM_H
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/types.h>
+#include <string.h>
+#include <unistd.h>
+#include <utime.h>
+
+#include "libdlcache/stage.h"
+#include "recorder/note.h"
+
+/* The C library's headers promise that paths are not NULL; programs break the promise, and the kernel answers EFAULT. */
+#ifndef __clang__
+#pragma GCC diagnostic ignored "-Wnonnull-compare"
+#endif
+
+/* --- the table ------------------------------------------------------------------------------------------------ */
+#define SYM(ret, name, params) __attribute__((visibility("default"))) ret name params;
+#include "symbols.def"
+#undef SYM
+
+enum symbol {
+#define SYM(ret, name, params) SYMBOL_##name,
+#include "symbols.def"
+#undef SYM
+    SYMBOLS
+};
+
+struct real {
+#define SYM(ret, name, params) ret(*name) params;
+#include "symbols.def"
+#undef SYM
+};
+
+extern struct real shim_real;
+
+/* The next definition of that function after ours. Resolved by the constructor; by the first call where one comes
+ * before it. Never NULL: where there is none, a function that fails with ENOSYS. */
+#define REAL(name) (*(__builtin_expect(shim_real.name != NULL, 1) ? shim_real.name : (shim_resolve(SYMBOL_##name), shim_real.name)))
+void shim_resolve(enum symbol symbol);
+
+/* --- the process ---------------------------------------------------------------------------------------------- */
+struct shim {
+    bool serving;
+    bool recording;
+    struct stage stage;
+    struct recorder recorder;
+};
+
+extern struct shim shim; /* written by the constructor alone */
+
+/* --- asking --------------------------------------------------------------------------------------------------- */
+
+/* Length of a string of the caller's, or -1: NULL, not readable, or PATH_MAX and longer, which the kernel is to say. */
+long shim_strlen(const char *path);
+
+/* The verdict on `path` relative to dirfd (AT_FDCWD: the current directory, asked of the kernel). `flags`: LOOKUP_… */
+enum verdict shim_ask(int dirfd, const char *path, unsigned flags, struct found *found);
+
+/* Where a call that is not served goes: the caller's own arguments, unless they lead into the mirror. Then it is the
+ * original's absolute path. */
+struct pass {
+    int dirfd;
+    const char *path;
+    char buf[4096 + 256];
+};
+void shim_pass(struct pass *p, int dirfd, const char *path);
+
+/* The same for a call without a dirfd, which needs no buffer: the path, less the mirror's prefix. */
+const char *shim_original(const char *path);
+
+/* The mirror's path of a node that is held there, into buf; false where it does not fit. */
+#define MIRROR_MAX (4096 + 512)
+bool shim_mirror_path(uint32_t node, char buf[MIRROR_MAX]);
+
+/* The node of an open descriptor, or DLC_NONE where it is not the mirror's. */
+uint32_t shim_node_of_fd(int fd);
+
+/* --- answering ------------------------------------------------------------------------------------------------ */
+
+/* Stat data of a node, as this node's file system would give them. */
+void shim_fill_stat(uint32_t node, struct stat *st);
+/* Where st is that of a file of the mirror: the original's data instead. */
+void shim_correct_stat(struct stat *st);
+
+/* Opens what is held of that path for reading: a descriptor, or -1 with errno for a proven failure; SHIM_PASS where
+ * the kernel is to be asked. */
+enum { SHIM_PASS = -2 };
+int shim_open(int dirfd, const char *path, int flags);
+
+/* --- noting --------------------------------------------------------------------------------------------------- */
+
+/* Notes an operation that returned (`failed`: with errno). errno stays as it is. */
+void shim_note_slow(enum spool_op op, bool failed, int dirfd, const char *path);
+static inline void shim_note(enum spool_op op, bool failed, int dirfd, const char *path)
+{
+    if (__builtin_expect(shim.recording, 0))
+        shim_note_slow(op, failed, dirfd, path);
+}
+
+/* A call that may have changed what is at that path came back: if it did not fail, the node's stage is told, and every
+ * process of the node asks the kernel from then on. Notes the operation. `flags`: LOOKUP_NOFOLLOW, and */
+enum {
+    CHANGED_NAME = 1 << 8, /* a name came or went, rather than what was there was changed */
+};
+void shim_changed_slow(int dirfd, const char *path, unsigned flags, bool failed);
+static inline void shim_changed(int dirfd, const char *path, unsigned flags, bool failed)
+{
+    if (shim.serving || shim.recording)
+        shim_changed_slow(dirfd, path, flags, failed);
+}
+
+#endif

@@ -1,0 +1,103 @@
+#include "manifests/manifest.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "facts/memory.h"
+
+const char *const manifest_kind_names[MANIFEST_KINDS] = {
+    "module", "bytecode", "shared-object", "executable", "data", "directory", "symlink", "absent",
+};
+
+struct manifest *manifest_new(void)
+{
+    struct manifest *m = memory_new(1, sizeof *m);
+
+    m->version = MANIFEST_VERSION;
+    return m;
+}
+
+static void free_list(char **list, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(list[i]);
+    free(list);
+}
+
+static void free_entry(struct manifest_entry *e)
+{
+    free(e->path);
+    free(e->target);
+    free(e->soname);
+    free_list(e->needed, e->needed_count);
+}
+
+void manifest_free(struct manifest *m)
+{
+    if (!m)
+        return;
+    free_list(m->command, m->command_count);
+    free(m->cwd);
+    free(m->host);
+    free(m->recorded);
+    free(m->interpreter);
+    for (size_t i = 0; i < m->search_count; i++) {
+        free(m->search[i].name);
+        free(m->search[i].value);
+    }
+    free(m->search);
+    for (size_t i = 0; i < m->mount_count; i++) {
+        free(m->mounts[i].point);
+        free(m->mounts[i].type);
+        free(m->mounts[i].source);
+        free(m->mounts[i].root);
+    }
+    free(m->mounts);
+    free_list(m->policy.include, m->policy.include_count);
+    free_list(m->policy.exclude, m->policy.exclude_count);
+    free_list(m->policy.prefixes, m->policy.prefix_count);
+    for (size_t i = 0; i < m->entry_count; i++)
+        free_entry(&m->entries[i]);
+    free(m->entries);
+    free(m);
+}
+
+struct manifest_entry *manifest_add(struct manifest *m, const char *path, enum manifest_kind kind)
+{
+    m->entries = memory_grow(m->entries, &m->entry_capacity, m->entry_count + 1, sizeof *m->entries);
+    struct manifest_entry *e = &m->entries[m->entry_count++];
+    *e = (struct manifest_entry){.path = memory_text(path), .kind = kind};
+    return e;
+}
+
+static int by_path(const void *a, const void *b)
+{
+    const struct manifest_entry *x = a, *y = b;
+
+    return strcmp(x->path, y->path); /* strcmp compares unsigned bytes */
+}
+
+void manifest_sort(struct manifest *m)
+{
+    if (m->entry_count)
+        qsort(m->entries, m->entry_count, sizeof *m->entries, by_path);
+}
+
+const struct manifest_entry *manifest_find(const struct manifest *m, const char *path)
+{
+    const struct manifest_entry key = {.path = (char *)(uintptr_t)path};
+
+    return m->entry_count ? bsearch(&key, m->entries, m->entry_count, sizeof key, by_path) : NULL;
+}
+
+uint64_t manifest_bytes(const struct manifest *m)
+{
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < m->entry_count; i++) {
+        const enum manifest_kind kind = m->entries[i].kind;
+        if (kind != MANIFEST_DIRECTORY && kind != MANIFEST_SYMLINK && kind != MANIFEST_ABSENT)
+            bytes += m->entries[i].size;
+    }
+    return bytes;
+}

@@ -1,0 +1,353 @@
+#include "manifests/show.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+#include "facts/memory.h"
+#include "manifests/text.h"
+
+#define TOP 10
+
+/* --- adding up -------------------------------------------------------------------------------------------------- */
+
+/* A named sum: a package, a directory. */
+struct sum {
+    char *name;
+    uint64_t bytes, calls, entries;
+    UT_hash_handle hh;
+};
+
+struct totals {
+    uint64_t entries[MANIFEST_KINDS], bytes[MANIFEST_KINDS];
+    struct manifest_counts counts;
+    struct sum *packages;  /* uthash */
+    struct sum *missed;    /* directories, by absent entries */
+    const struct manifest_entry *biggest[TOP];
+};
+
+static bool has_contents(enum manifest_kind kind)
+{
+    return kind != MANIFEST_DIRECTORY && kind != MANIFEST_SYMLINK && kind != MANIFEST_ABSENT;
+}
+
+static uint64_t calls(const struct manifest_counts *c)
+{
+    return c->stat + c->open + c->list + c->load + c->exec + c->write;
+}
+
+static const char *after_component(const char *path, const char *end, const char *component)
+{
+    const size_t n = strlen(component);
+
+    for (const char *p = path; p + n + 2 < end; p++)
+        if (*p == '/' && memcmp(p + 1, component, n) == 0 && p[n + 1] == '/')
+            return p + n + 2;
+    return NULL;
+}
+
+const char *manifest_package(const char *path, size_t *len)
+{
+    static const char *const roots[] = {"site-packages", "dist-packages", "lib-dynload"};
+    const char *end = path + strlen(path), *name = NULL;
+
+    for (size_t i = 0; i < sizeof roots / sizeof *roots && !name; i++)
+        name = after_component(path, end, roots[i]);
+    if (!name) {
+        /* …/python3.11/… */
+        for (const char *p = strstr(path, "/python3."); p && !name; p = strstr(p + 1, "/python3.")) {
+            const char *q = p + 9;
+            while (*q >= '0' && *q <= '9')
+                q++;
+            if (*q == '/' && q[1])
+                name = q + 1;
+        }
+    }
+    if (name) {
+        *len = strcspn(name, "/");
+        return name;
+    }
+    const char *slash = strrchr(path, '/');
+    *len = slash == path ? 1 : (size_t)(slash - path);
+    return path;
+}
+
+static struct sum *sum_of(struct sum **sums, const char *name, size_t len)
+{
+    struct sum *s;
+
+    HASH_FIND(hh, *sums, name, len, s);
+    if (!s) {
+        s = memory_new(1, sizeof *s);
+        s->name = memory_bytes(name, len);
+        HASH_ADD_KEYPTR(hh, *sums, s->name, len, s);
+    }
+    return s;
+}
+
+static void keep_biggest(struct totals *t, const struct manifest_entry *e)
+{
+    for (size_t i = 0; i < TOP; i++) {
+        if (t->biggest[i] && t->biggest[i]->size >= e->size)
+            continue;
+        const struct manifest_entry *next = t->biggest[i];
+        t->biggest[i] = e;
+        e = next;
+        if (!e)
+            return;
+    }
+}
+
+static void add_up(struct totals *t, const struct manifest *m)
+{
+    *t = (struct totals){0};
+    for (size_t i = 0; i < m->entry_count; i++) {
+        const struct manifest_entry *e = &m->entries[i];
+        size_t len;
+        t->entries[e->kind]++;
+        t->counts.stat += e->counts.stat;
+        t->counts.open += e->counts.open;
+        t->counts.list += e->counts.list;
+        t->counts.load += e->counts.load;
+        t->counts.exec += e->counts.exec;
+        t->counts.write += e->counts.write;
+        if (e->kind == MANIFEST_ABSENT) {
+            const char *slash = strrchr(e->path, '/');
+            struct sum *s = sum_of(&t->missed, e->path, slash == e->path ? 1 : (size_t)(slash - e->path));
+            s->entries++;
+            s->calls += calls(&e->counts);
+        }
+        const char *name = manifest_package(e->path, &len);
+        struct sum *package = sum_of(&t->packages, name, len);
+        package->entries++;
+        package->calls += calls(&e->counts);
+        if (has_contents(e->kind)) {
+            t->bytes[e->kind] += e->size;
+            package->bytes += e->size;
+            keep_biggest(t, e);
+        }
+    }
+}
+
+static void free_sums(struct sum **sums)
+{
+    struct sum *s, *next;
+
+    HASH_ITER(hh, *sums, s, next) {
+        HASH_DEL(*sums, s);
+        free(s->name);
+        free(s);
+    }
+}
+
+static void free_totals(struct totals *t)
+{
+    free_sums(&t->packages);
+    free_sums(&t->missed);
+}
+
+static int by_bytes(struct sum *a, struct sum *b)
+{
+    return a->bytes != b->bytes ? (a->bytes < b->bytes ? 1 : -1) : strcmp(a->name, b->name);
+}
+
+static int by_calls(struct sum *a, struct sum *b)
+{
+    return a->calls != b->calls ? (a->calls < b->calls ? 1 : -1) : strcmp(a->name, b->name);
+}
+
+/* --- for people ------------------------------------------------------------------------------------------------- */
+
+static void put_size(FILE *f, uint64_t bytes)
+{
+    static const char units[] = "kMGTPE";
+    double n = (double)bytes;
+    int unit = -1;
+
+    for (; n >= 999.95 && unit < 5; unit++)
+        n /= 1000;
+    if (unit < 0)
+        fprintf(f, "%6" PRIu64 " B ", bytes);
+    else
+        fprintf(f, "%6.1f %cB", n, units[unit]);
+}
+
+/* A text in at most `width` columns: control characters as \xHH, what is too long cut at its beginning. */
+static void put_text(FILE *f, const char *text, size_t width)
+{
+    char *plain = memory_check(malloc(4 * strlen(text) + 1)), *out = plain;
+
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++)
+        out += *p < ' ' || *p == 0x7f ? sprintf(out, "\\x%02x", *p) : sprintf(out, "%c", *p);
+    const size_t n = strlen(plain);
+    if (n <= width)
+        fputs(plain, f);
+    else
+        fprintf(f, "…%s", plain + (n - width + 1));
+    free(plain);
+}
+
+static void put_head(const struct manifest *m, FILE *f)
+{
+    size_t column = 12;
+
+    fputs("command     ", f);
+    for (size_t i = 0; i < m->command_count && column < 78; i++) {
+        const size_t room = 79 - column, n = strlen(m->command[i]);
+        put_text(f, m->command[i], room);
+        column += (n < room ? n : room) + 1;
+        putc(' ', f);
+    }
+    putc('\n', f);
+    if (m->recorded || m->host) {
+        fprintf(f, "recorded    %s on ", m->recorded ? m->recorded : "?");
+        put_text(f, m->host ? m->host : "?", 40);
+        putc('\n', f);
+    }
+    if (m->interpreter) {
+        fputs("program     ", f);
+        put_text(f, m->interpreter, 68);
+        putc('\n', f);
+    }
+    fprintf(f, "processes   %" PRIu32 ", exit status %d\n", m->processes, m->exit_status);
+    for (size_t i = 0; i < m->policy.prefix_count; i++) {
+        fputs(i ? "            " : "kept below  ", f);
+        put_text(f, m->policy.prefixes[i], 68);
+        putc('\n', f);
+    }
+}
+
+static void put_sums(struct sum **sums, int (*order)(struct sum *, struct sum *), const char *title, bool bytes,
+                     FILE *f)
+{
+    struct sum *s, *next;
+    size_t n = 0;
+
+    if (!*sums)
+        return;
+    fprintf(f, "\n%s\n", title);
+    HASH_SORT(*sums, order);
+    HASH_ITER(hh, *sums, s, next) {
+        if (n++ == TOP)
+            break;
+        if (bytes)
+            put_size(f, s->bytes);
+        else
+            fprintf(f, "%9" PRIu64, s->entries);
+        fprintf(f, "%9" PRIu64 " calls  ", s->calls);
+        put_text(f, s->name, 52);
+        putc('\n', f);
+    }
+}
+
+static void put_search(const struct manifest *m, FILE *f)
+{
+    bool title = false;
+
+    for (size_t i = 0; i < m->search_count; i++) {
+        size_t parts = m->search[i].value[0] != '\0';
+        for (const char *p = m->search[i].value; *p; p++)
+            parts += *p == ':';
+        if (parts == 0)
+            continue;
+        if (!title)
+            fputs("\nsearch paths\n", f);
+        title = true;
+        fprintf(f, "%9zu %-16s ", parts, m->search[i].name);
+        put_text(f, m->search[i].value, 52);
+        putc('\n', f);
+    }
+}
+
+void manifest_show(const struct manifest *m, FILE *f)
+{
+    struct totals t;
+
+    add_up(&t, m);
+    put_head(m, f);
+    fputs("\nentries\n", f);
+    for (int kind = 0; kind < MANIFEST_KINDS; kind++) {
+        if (!t.entries[kind])
+            continue;
+        fprintf(f, "%9" PRIu64 " %-14s", t.entries[kind], manifest_kind_names[kind]);
+        if (has_contents((enum manifest_kind)kind))
+            put_size(f, t.bytes[kind]);
+        putc('\n', f);
+    }
+    fprintf(f, "%9zu in all        ", m->entry_count);
+    put_size(f, manifest_bytes(m));
+    fprintf(f, "\n\ncalls       stat %" PRIu64 ", open %" PRIu64 ", list %" PRIu64 ", load %" PRIu64 ", exec %" PRIu64
+            ", write %" PRIu64 "\n", t.counts.stat, t.counts.open, t.counts.list, t.counts.load, t.counts.exec,
+            t.counts.write);
+    put_sums(&t.packages, by_bytes, "packages, by bytes", true, f);
+    put_sums(&t.packages, by_calls, "packages, by calls", true, f);
+    if (t.biggest[0])
+        fputs("\nbiggest files\n", f);
+    for (size_t i = 0; i < TOP && t.biggest[i]; i++) {
+        put_size(f, t.biggest[i]->size);
+        fputs("  ", f);
+        put_text(f, t.biggest[i]->path, 68);
+        putc('\n', f);
+    }
+    put_sums(&t.missed, by_calls, "directories in which something was looked for in vain", false, f);
+    put_search(m, f);
+    free_totals(&t);
+}
+
+/* --- for programs ----------------------------------------------------------------------------------------------- */
+
+static json_t *number(uint64_t n)
+{
+    return memory_check(json_integer((json_int_t)n));
+}
+
+static json_t *sums_json(struct sum **sums, int (*order)(struct sum *, struct sum *))
+{
+    json_t *array = memory_check(json_array());
+    struct sum *s, *next;
+
+    HASH_SORT(*sums, order);
+    HASH_ITER(hh, *sums, s, next) {
+        json_t *o = memory_check(json_object());
+        text_set(o, "name", s->name);
+        json_object_set_new(o, "entries", number(s->entries));
+        json_object_set_new(o, "bytes", number(s->bytes));
+        json_object_set_new(o, "calls", number(s->calls));
+        json_array_append_new(array, o);
+    }
+    return array;
+}
+
+json_t *manifest_show_json(const struct manifest *m)
+{
+    struct totals t;
+    json_t *root = memory_check(json_object()), *kinds = memory_check(json_object());
+
+    add_up(&t, m);
+    json_object_set_new(root, "entries", number(m->entry_count));
+    json_object_set_new(root, "bytes", number(manifest_bytes(m)));
+    json_object_set_new(root, "processes", number(m->processes));
+    for (int kind = 0; kind < MANIFEST_KINDS; kind++) {
+        json_t *o = memory_check(json_object());
+        json_object_set_new(o, "entries", number(t.entries[kind]));
+        json_object_set_new(o, "bytes", number(t.bytes[kind]));
+        json_object_set_new(kinds, manifest_kind_names[kind], o);
+    }
+    json_object_set_new(root, "kinds", kinds);
+    json_object_set_new(root, "calls", memory_check(json_pack("{sIsIsIsIsIsI}", "stat", (json_int_t)t.counts.stat,
+        "open", (json_int_t)t.counts.open, "list", (json_int_t)t.counts.list, "load", (json_int_t)t.counts.load,
+        "exec", (json_int_t)t.counts.exec, "write", (json_int_t)t.counts.write)));
+    json_object_set_new(root, "packages", sums_json(&t.packages, by_bytes));
+    json_object_set_new(root, "missed", sums_json(&t.missed, by_calls));
+    json_t *biggest = memory_check(json_array());
+    for (size_t i = 0; i < TOP && t.biggest[i]; i++) {
+        json_t *o = memory_check(json_object());
+        text_set(o, "path", t.biggest[i]->path);
+        json_object_set_new(o, "size", number(t.biggest[i]->size));
+        json_array_append_new(biggest, o);
+    }
+    json_object_set_new(root, "biggest", biggest);
+    free_totals(&t);
+    return root;
+}

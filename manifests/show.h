@@ -1,0 +1,18 @@
+/* A summary of a manifest, for people and for programs. */
+#ifndef DLCACHE_SHOW_H
+#define DLCACHE_SHOW_H
+
+#include <jansson.h>
+
+#include "manifests/manifest.h"
+
+/* The package that a path belongs to: what lies directly below a directory of modules (site-packages, dist-packages,
+ * lib-dynload, python3.x), or else the directory that it is in. Bytes of `path` itself: *len of them. */
+const char *manifest_package(const char *path, size_t *len);
+
+/* At most 80 columns. What is wrong with the stream shows in ferror(f). */
+void manifest_show(const struct manifest *m, FILE *f);
+/* The same as an object; a new reference. */
+json_t *manifest_show_json(const struct manifest *m);
+
+#endif

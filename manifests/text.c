@@ -1,0 +1,161 @@
+#include "manifests/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "facts/memory.h"
+
+/* Length of the UTF-8 sequence at p, or 0: RFC 3629, no surrogates, nothing overlong. */
+static size_t sequence(const unsigned char *p)
+{
+    size_t n;
+
+    if (p[0] < 0x80)
+        return 1;
+    if (p[0] >= 0xc2 && p[0] <= 0xdf)
+        n = 2;
+    else if (p[0] >= 0xe0 && p[0] <= 0xef)
+        n = 3;
+    else if (p[0] >= 0xf0 && p[0] <= 0xf4)
+        n = 4;
+    else
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((p[i] & 0xc0) != 0x80) /* the NUL ends it as well */
+            return 0;
+    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
+        (p[0] == 0xf4 && p[1] > 0x8f))
+        return 0;
+    return n;
+}
+
+static int is_utf8(const char *bytes)
+{
+    for (const unsigned char *p = (const unsigned char *)bytes; *p;) {
+        const size_t n = sequence(p);
+        if (n == 0)
+            return 0;
+        p += n;
+    }
+    return 1;
+}
+
+static json_t *escaped(const char *bytes)
+{
+    char *text = memory_check(malloc(4 * strlen(bytes) + 1)), *out = text;
+
+    for (const unsigned char *p = (const unsigned char *)bytes; *p;) {
+        const size_t n = sequence(p);
+        if (n == 0) {
+            out += sprintf(out, "\\x%02x", *p++);
+        } else if (*p == '\\') {
+            out += sprintf(out, "\\\\");
+            p++;
+        } else {
+            memcpy(out, p, n);
+            out += n;
+            p += n;
+        }
+    }
+    *out = '\0';
+    json_t *value = memory_check(json_string(text));
+    free(text);
+    return value;
+}
+
+static int digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+static char *unescaped(const char *text, const char **why)
+{
+    char *bytes = memory_check(malloc(strlen(text) + 1)), *out = bytes;
+
+    for (const char *p = text; *p; p++) {
+        if (*p != '\\') {
+            *out++ = *p;
+        } else if (p[1] == '\\') {
+            *out++ = *++p;
+        } else if (p[1] == 'x' && digit(p[2]) >= 0 && digit(p[3]) >= 0 && (digit(p[2]) || digit(p[3]))) {
+            *out++ = (char)(digit(p[2]) << 4 | digit(p[3]));
+            p += 3;
+        } else {
+            *why = "an escape is neither \\xHH nor \\\\";
+            free(bytes);
+            return NULL;
+        }
+    }
+    *out = '\0';
+    return bytes;
+}
+
+json_t *text_element(const char *bytes)
+{
+    if (is_utf8(bytes))
+        return memory_check(json_string(bytes));
+    json_t *object = memory_check(json_object());
+    json_object_set_new(object, "escaped", escaped(bytes));
+    return object;
+}
+
+void text_set(json_t *object, const char *key, const char *bytes)
+{
+    char other[64];
+
+    if (is_utf8(bytes)) {
+        json_object_set_new(object, key, memory_check(json_string(bytes)));
+        return;
+    }
+    snprintf(other, sizeof other, "%s_escaped", key);
+    json_object_set_new(object, other, escaped(bytes));
+}
+
+static char *plain(const json_t *value, const char **why)
+{
+    if (!json_is_string(value)) {
+        *why = "is not a string";
+        return NULL;
+    }
+    if (json_string_length(value) != strlen(json_string_value(value))) {
+        *why = "holds a NUL";
+        return NULL;
+    }
+    return memory_text(json_string_value(value));
+}
+
+static char *from_escaped(const json_t *value, const char **why)
+{
+    char *text = plain(value, why);
+    char *bytes = text ? unescaped(text, why) : NULL;
+
+    free(text);
+    return bytes;
+}
+
+char *text_get(const json_t *object, const char *key, const char **why)
+{
+    char other[64];
+    json_t *value = json_object_get(object, key);
+
+    *why = NULL;
+    if (value)
+        return plain(value, why);
+    snprintf(other, sizeof other, "%s_escaped", key);
+    value = json_object_get(object, other);
+    return value ? from_escaped(value, why) : NULL;
+}
+
+char *text_of_element(const json_t *element, const char **why)
+{
+    *why = NULL;
+    if (!json_is_object(element))
+        return plain(element, why);
+    json_t *value = json_object_get(element, "escaped");
+    if (!value) {
+        *why = "is neither a string nor {\"escaped\": …}";
+        return NULL;
+    }
+    return from_escaped(value, why);
+}

@@ -1,0 +1,206 @@
+/* The in-process side of the recorder: a lock-free hash table in a shared mapping.
+ *
+ * Runs inside the user's process, in any context: no heap, no lock, no descriptor kept, no libc. */
+#include "recorder/note.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "libdlcache/hash.h"
+#include "libdlcache/sys.h"
+
+/* Address space, not storage: a process that touches more than this loses notes, and the header says how many. */
+#define SPOOL_MAX ((uint64_t)1 << 30)
+#define FIRST_NOTE ((sizeof(struct spool_header) + SPOOL_HEADS * sizeof(uint32_t) + 7) & ~(size_t)7)
+/* Storage is taken before it is written to: a write into a hole of a full file system would be a SIGBUS. */
+#define CHUNK ((uint64_t)256 << 10)
+
+static uint64_t now_ns(void)
+{
+    struct timespec ts = {0, 0};
+    sys_call(__NR_clock_gettime, CLOCK_REALTIME, &ts, 0, 0);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static size_t put_text(char *buf, size_t n, size_t size, const char *text)
+{
+    while (*text && n + 1 < size)
+        buf[n++] = *text++;
+    buf[n] = '\0';
+    return n;
+}
+
+static size_t put_number(char *buf, size_t n, size_t size, uint64_t number)
+{
+    char digits[24];
+    size_t d = sizeof digits;
+
+    digits[--d] = '\0';
+    do
+        digits[--d] = (char)('0' + number % 10);
+    while (number /= 10);
+    return put_text(buf, n, size, digits + d);
+}
+
+static int take_storage(int fd, uint64_t from, uint64_t bytes)
+{
+    long rc;
+
+    do
+        rc = sys_call(__NR_fallocate, fd, 0, from, bytes);
+    while (rc == -EINTR);
+    return (int)rc;
+}
+
+int recorder_open(struct recorder *r, const char *dir, const char *door, long rank)
+{
+    const uint64_t start = now_ns();
+    const unsigned pid = (unsigned)sys_call(__NR_getpid, 0, 0, 0, 0);
+    int fd = -EEXIST;
+
+    r->spool = NULL;
+    if (dlc_strlen(dir) + 64 > sizeof r->file)
+        return -ENAMETOOLONG;
+    /* A process that execs keeps its pid and gets a new file: the time tells them apart. */
+    for (unsigned try = 0; try < 100 && fd == -EEXIST; try++) {
+        size_t n = put_text(r->file, 0, sizeof r->file, dir);
+        n = put_text(r->file, n, sizeof r->file, "/");
+        n = put_number(r->file, n, sizeof r->file, pid);
+        n = put_text(r->file, n, sizeof r->file, ".");
+        n = put_number(r->file, n, sizeof r->file, start + try);
+        n = put_text(r->file, n, sizeof r->file, ".");
+        n = put_text(r->file, n, sizeof r->file, door);
+        put_text(r->file, n, sizeof r->file, SPOOL_SUFFIX);
+        fd = sys_openat(AT_FDCWD, r->file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    }
+    if (fd < 0)
+        return fd;
+    int rc = take_storage(fd, 0, CHUNK);
+    struct spool_header *h = NULL;
+    if (rc == 0) {
+        h = sys_mmap(SPOOL_MAX, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        if (!h)
+            rc = -ENOMEM;
+    }
+    sys_close(fd);
+    if (rc) {
+        sys_call(__NR_unlinkat, AT_FDCWD, r->file, 0, 0);
+        return rc;
+    }
+    h->version = SPOOL_VERSION;
+    h->pid = pid;
+    h->size = SPOOL_MAX;
+    h->used = FIRST_NOTE;
+    h->allocated = CHUNK;
+    h->start_ns = start;
+    h->rank = rank;
+    long n = sys_readlinkat(AT_FDCWD, "/proc/self/exe", h->exe, sizeof h->exe - 1);
+    h->exe[n > 0 ? n : 0] = '\0';
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    __builtin_memcpy(h->magic, SPOOL_MAGIC, sizeof h->magic);
+    r->spool = h;
+    return 0;
+}
+
+/* More storage, up to `end`. Several threads, and the processes of a fork, may come here at once: taking it twice is
+ * harmless. */
+static int extend(struct recorder *r, uint64_t end)
+{
+    struct spool_header *h = r->spool;
+    uint64_t have = __atomic_load_n(&h->allocated, __ATOMIC_ACQUIRE);
+
+    if (end <= have)
+        return 0;
+    if (end > h->size || __atomic_load_n(&h->dead, __ATOMIC_RELAXED))
+        return -ENOSPC;
+    const uint64_t want = (end + CHUNK - 1) / CHUNK * CHUNK;
+    int fd = sys_openat(AT_FDCWD, r->file, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
+    int rc = fd < 0 ? fd : take_storage(fd, 0, want);
+    if (fd >= 0)
+        sys_close(fd);
+    if (rc) {
+        /* Out of descriptors is no reason to give up for good. */
+        if (rc != -EMFILE && rc != -ENFILE)
+            __atomic_store_n(&h->dead, 1, __ATOMIC_RELAXED);
+        return rc;
+    }
+    while (have < want && !__atomic_compare_exchange_n(&h->allocated, &have, want, 0, __ATOMIC_RELEASE, __ATOMIC_ACQUIRE))
+        ;
+    return 0;
+}
+
+static struct spool_note *find(struct spool_header *h, uint32_t offset, uint32_t hash, enum spool_op op,
+                               enum spool_result result, const char *path, size_t len)
+{
+    while (offset) {
+        struct spool_note *n = (struct spool_note *)((char *)h + (uint64_t)offset * 8);
+        if (n->hash == hash && n->op == op && n->result == result && n->len == len && dlc_same(n->path, path, len))
+            return n;
+        offset = n->next;
+    }
+    return NULL;
+}
+
+void recorder_note(struct recorder *r, enum spool_op op, enum spool_result result, const char *path, size_t len)
+{
+    struct spool_header *h = r->spool;
+
+    if (!h || len == 0 || len > 0xffff || path[0] != '/')
+        return;
+    const uint32_t hash = (uint32_t)dlc_hash64((uint64_t)op << 8 | result, path, len);
+    uint32_t *head = (uint32_t *)(h + 1) + hash % SPOOL_HEADS;
+    uint32_t first = __atomic_load_n(head, __ATOMIC_ACQUIRE);
+    struct spool_note *n = find(h, first, hash, op, result, path, len);
+
+    if (n) {
+        __atomic_fetch_add(&n->count, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    const uint64_t bytes = (sizeof *n + len + 1 + 7) & ~(uint64_t)7;
+    const uint64_t offset = __atomic_fetch_add(&h->used, bytes, __ATOMIC_RELAXED);
+    if (extend(r, offset + bytes) != 0) {
+        __atomic_fetch_add(&h->lost, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    n = (struct spool_note *)((char *)h + offset);
+    n->hash = hash;
+    n->when = now_ns();
+    n->count = 1;
+    n->len = (uint16_t)len;
+    n->op = (uint8_t)op;
+    n->result = (uint8_t)result;
+    __builtin_memcpy(n->path, path, len);
+    n->path[len] = '\0';
+    do
+        n->next = first;
+    while (!__atomic_compare_exchange_n(head, &first, (uint32_t)(offset / 8), 0, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+}
+
+void recorder_note_at(struct recorder *r, enum spool_op op, enum spool_result result, int dirfd, const char *path,
+                      size_t len)
+{
+    char buf[2 * 4096];
+    long n;
+
+    if (!r->spool || len == 0 || len >= 4096)
+        return;
+    if (path[0] == '/') {
+        recorder_note(r, op, result, path, len);
+        return;
+    }
+    if (dirfd == AT_FDCWD) {
+        n = sys_getcwd(buf, 4096) - 1;
+    } else {
+        char link[40];
+        size_t at = put_text(link, 0, sizeof link, "/proc/self/fd/");
+        put_number(link, at, sizeof link, (uint64_t)(unsigned)dirfd);
+        n = sys_readlinkat(AT_FDCWD, link, buf, 4096);
+    }
+    if (n <= 0 || n >= 4096 || buf[0] != '/')
+        return; /* unreachable, deleted, or no directory at all */
+    buf[n++] = '/';
+    __builtin_memcpy(buf + n, path, len);
+    recorder_note(r, op, result, buf, (size_t)n + len);
+}

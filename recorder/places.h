@@ -1,0 +1,71 @@
+/* The file system as it is after the pilot, for the paths that were noted: each name looked at once.
+ *
+ * A place is a name by its canonical path: every symlink on the way to it resolved, itself not followed. It exists,
+ * or it does not. */
+#ifndef DLCACHE_PLACES_H
+#define DLCACHE_PLACES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+#include <time.h>
+#include <uthash.h>
+
+#include "policy.h"
+#include "spool.h"
+
+struct place {
+    char *path;           /* canonical */
+    struct place *parent; /* the root's is itself */
+    bool exists;
+    bool opaque;          /* in /proc, where a name means something else to every process: not looked at */
+    /* of lstat, where it exists and is not opaque: */
+    mode_t mode;
+    uint64_t dev;
+    uint64_t size;
+    struct timespec mtime, ctime;
+    /* what was noted, by all names that lead here: */
+    uint64_t counts[SPOOL_OPS][SPOOL_RESULTS];
+    uint64_t first_ns;    /* valid when it was touched */
+    uint64_t programs;    /* processes that ran this file */
+    uint32_t processes;   /* that touched it */
+    uint32_t last_process; /* bookkeeping of the collector */
+    bool touched;
+    bool passed;          /* a symlink on the way to something that was touched */
+    bool is_volatile;     /* a directory in which the pilot wrote */
+    bool kept;            /* has an entry in the manifest */
+    enum policy_verdict verdict;
+    UT_hash_handle hh;
+};
+
+struct places {
+    struct place *by_path; /* uthash; in the order in which they were found */
+    struct place *root;
+};
+
+/* How a path reaches a place. */
+enum place_reach {
+    PLACE_PASSED, /* a symlink in the middle of the path */
+    PLACE_NAMED,  /* a symlink that the last component, or its target, names */
+    PLACE_FINAL   /* what the path resolves to, whether or not it exists */
+};
+typedef void place_visit(void *context, struct place *p, enum place_reach how);
+
+void places_init(struct places *ps);
+void places_free(struct places *ps);
+
+/* Resolves an absolute path as the kernel does and visits each symlink on the way, then the end: what the path
+ * resolves to, or the name that is missing. Where there are too many symlinks, no end is visited. With ".." in what
+ * does not exist, the end is a missing place with the path as asked, "//" and "/./" collapsed. */
+void places_walk(struct places *ps, const char *path, place_visit *visit, void *context);
+
+/* The nearest directory at or above p that exists. */
+struct place *places_existing(struct place *p);
+
+/* The last component of the place's path; "" for the root. */
+const char *place_name(const struct place *p);
+
+/* `path` with "//", "/./" and slashes at the end collapsed; absolute. Heap. */
+char *places_collapse(const char *path);
+
+#endif

@@ -1,0 +1,28 @@
+#include "replayer/attach/locate.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "facts/memory.h"
+
+char *locate(const char *name)
+{
+    /* From PREFIX/bin and from PREFIX/libexec/dlcache, or all in one build folder. */
+    static const char *const places[] = {"", "../lib/dlcache/", "../libexec/dlcache/", "../../lib/dlcache/"};
+    char *exe = realpath("/proc/self/exe", NULL), *found = NULL;
+
+    if (!exe)
+        return NULL;
+    const size_t dir = (size_t)(strrchr(exe, '/') + 1 - exe);
+    for (size_t i = 0; i < sizeof places / sizeof *places && !found; i++) {
+        char *path = memory_check(malloc(dir + strlen(places[i]) + strlen(name) + 1));
+        sprintf(path, "%.*s%s%s", (int)dir, exe, places[i], name);
+        if (access(path, R_OK) == 0)
+            found = realpath(path, NULL);
+        free(path);
+    }
+    free(exe);
+    return found;
+}

@@ -1,0 +1,9 @@
+/* Finding the project's own files: beside the running program, or where `make install` puts them. */
+#ifndef DLCACHE_LOCATE_H
+#define DLCACHE_LOCATE_H
+
+/* The canonical path of "libdlcache.so", "libdlcache-audit.so", "dlcache-run" or "dlcache-stage": heap, or NULL where
+ * it is in none of the places. */
+char *locate(const char *name);
+
+#endif

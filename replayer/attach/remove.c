@@ -1,0 +1,159 @@
+#include "replayer/attach/remove.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "facts/memory.h"
+#include "libdlcache/stage.h"
+
+int tree_remove(int dirfd, const char *name)
+{
+    struct stat st;
+
+    if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return -errno;
+    if (!S_ISDIR(st.st_mode))
+        return unlinkat(dirfd, name, 0) == 0 ? 0 : -errno;
+    /* The mirror's directories cannot be written to. */
+    if ((st.st_mode & 0700) != 0700 && fchmodat(dirfd, name, 0700, 0) != 0)
+        return -errno;
+    const int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    if (!d)
+        return -errno;
+    int rc = 0;
+    const struct dirent *e;
+    while ((e = readdir(d))) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        const int one = tree_remove(fd, e->d_name);
+        if (one && one != -ENOENT)
+            rc = one;
+    }
+    closedir(d);
+    if (unlinkat(dirfd, name, AT_REMOVEDIR) != 0 && rc == 0)
+        rc = -errno;
+    return rc;
+}
+
+static void parent_name(char buf[32])
+{
+    snprintf(buf, 32, "dlcache-%u", (unsigned)geteuid());
+}
+
+/* The directory of all of the caller's stages below `place`: a descriptor, or -errno. */
+static int open_parent(const char *parent)
+{
+    struct stat st;
+    const int fd = open(parent, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+    if (fd < 0)
+        return errno == ENOTDIR || errno == ELOOP ? -EINVAL : -errno;
+    if (fstat(fd, &st) != 0 || st.st_uid != geteuid() || st.st_mode & 077) {
+        close(fd);
+        return -EPERM;
+    }
+    return fd;
+}
+
+/* It has a stage's parts: whole or not. */
+static int looks_like_stage(int parent, const char *name)
+{
+    static const char *const parts[] = {STAGE_INDEX, STAGE_STATE, STAGE_MIRROR, STAGE_RUN};
+    struct stat st;
+    char path[600];
+
+    if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return -errno;
+    if (!S_ISDIR(st.st_mode))
+        return -EINVAL;
+    if (st.st_uid != geteuid())
+        return -EPERM;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (snprintf(path, sizeof path, "%s/%s", name, parts[i]) < (int)sizeof path &&
+            fstatat(parent, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
+            return 0;
+    return -EINVAL;
+}
+
+static int remove_one(int parent, const char *name)
+{
+    char trash[300];
+
+    if (name[0] == '.')
+        return tree_remove(parent, name);
+    snprintf(trash, sizeof trash, ".trash.%.200s.%ld", name, (long)getpid());
+    if (renameat(parent, name, parent, trash) != 0)
+        return -errno;
+    return tree_remove(parent, trash);
+}
+
+int stage_remove(const char *dir)
+{
+    char own[32];
+    char *path = memory_text(dir);
+    size_t n = strlen(path);
+
+    while (n > 1 && path[n - 1] == '/')
+        path[--n] = '\0';
+    char *name = strrchr(path, '/');
+    int rc = -EINVAL;
+    parent_name(own);
+    if (path[0] == '/' && name != path && name[1] && name[1] != '.') {
+        *name++ = '\0';
+        const char *parent = strrchr(path, '/') + 1;
+        struct stat st;
+        if (strcmp(parent, own) == 0) {
+            const int fd = open_parent(path);
+            rc = fd < 0 ? fd : looks_like_stage(fd, name);
+            if (rc == 0)
+                rc = remove_one(fd, name);
+            if (fd >= 0)
+                close(fd);
+        } else if (strncmp(parent, "dlcache-", 8) == 0) {
+            rc = lstat(path, &st) == 0 ? -EPERM : -errno;
+        }
+    }
+    free(path);
+    return rc;
+}
+
+int stage_remove_all(const char *place)
+{
+    char own[32];
+    char *parent;
+    int removed = 0, rc = 0;
+
+    parent_name(own);
+    parent = memory_join(place, own, strlen(own));
+    const int fd = open_parent(parent);
+    free(parent);
+    if (fd < 0)
+        return fd == -ENOENT ? 0 : fd;
+    DIR *d = fdopendir(fd);
+    if (!d) {
+        rc = -errno;
+        close(fd);
+        return rc;
+    }
+    const struct dirent *e;
+    while ((e = readdir(d))) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        if (e->d_name[0] != '.' && looks_like_stage(fd, e->d_name) != 0)
+            continue;
+        const int one = remove_one(fd, e->d_name);
+        if (one && one != -ENOENT)
+            rc = one;
+        else
+            removed++;
+    }
+    closedir(d);
+    return rc ? rc : removed;
+}

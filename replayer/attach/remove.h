@@ -1,0 +1,17 @@
+/* Removing stages. */
+#ifndef DLCACHE_REMOVE_H
+#define DLCACHE_REMOVE_H
+
+/* Removes the stage in the directory `dir`: only one that is called as a stage is, in a directory called dlcache-UID,
+ * both the caller's own. It is renamed first, so that nobody finds half of one. Symlinks are not followed. 0 or -errno:
+ * -ENOENT there is none; -EINVAL that is no stage; -EPERM not the caller's own. */
+int stage_remove(const char *dir);
+
+/* All stages of the caller's own below `place`/dlcache-UID, and what interrupted stagings left there. The number
+ * removed, or -errno. */
+int stage_remove_all(const char *place);
+
+/* Removes the tree `name` below the directory dirfd, whatever modes its directories have. 0 or -errno. */
+int tree_remove(int dirfd, const char *name);
+
+#endif

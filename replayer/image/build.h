@@ -1,0 +1,50 @@
+/* From a manifest to an image: the names and stat data of what the manifest names, as the file system has them now,
+ * and where the contents will lie. The contents themselves are read by the stager, later, in order. */
+#ifndef DLCACHE_BUILD_H
+#define DLCACHE_BUILD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "manifests/manifest.h"
+
+/* A file to be read: its contents go to offset `data` behind the index. */
+struct image_source {
+    char *path;    /* canonical */
+    uint64_t size; /* when it was looked at, bytes */
+    uint64_t data; /* a multiple of 8; ascending */
+    uint32_t node; /* the first of its names */
+};
+
+struct build_report {
+    uint64_t files;   /* with contents */
+    uint64_t bytes;   /* of contents */
+    uint64_t gone;    /* entries of the manifest that are not there any more */
+    uint64_t unreadable;
+    uint64_t drifted; /* entries whose size or time of modification is not the manifest's */
+    uint64_t frozen;  /* directories */
+    uint64_t names;   /* nodes */
+};
+
+struct built {
+    void *index; /* a whole index, sealed: heap */
+    uint64_t index_size, data_size;
+    struct image_source *sources;
+    size_t source_count;
+    struct build_report report;
+};
+
+/* Builds the index. Warns on standard error (the first few of a kind, then their number). `strict`: an entry that is
+ * gone or cannot be read is an error. 0, or -1 with *error (heap). */
+int build_image(const struct manifest *m, bool strict, struct built *out, char **error);
+void built_free(struct built *b);
+
+/* Takes the contents away from these nodes, and from all other names of the same files, in an index in memory: their
+ * contents could not be read. They keep their stat data. The index is sealed anew. */
+void image_drop_data(void *index, const uint32_t *nodes, size_t count);
+
+/* Computes the digest and the header's checksum of an index in memory. */
+void image_seal(void *index);
+
+#endif

@@ -1,0 +1,266 @@
+#include "replayer/image/tree.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "facts/memory.h"
+#include "libdlcache/format.h"
+
+#define MOST_LINKS 40
+
+static struct tree_node *new_node(const char *name, size_t len)
+{
+    struct tree_node *n = memory_check(calloc(1, sizeof *n + len + 1));
+
+    n->name_len = (uint16_t)len;
+    memcpy(n->name, name, len);
+    return n;
+}
+
+char *tree_path(const struct tree_node *n)
+{
+    size_t len = 0;
+
+    for (const struct tree_node *i = n; i->parent != i; i = i->parent)
+        len += 1u + i->name_len;
+    if (len == 0)
+        return memory_text("/");
+    char *path = memory_check(malloc(len + 1)), *p = path + len;
+    *p = '\0';
+    for (const struct tree_node *i = n; i->parent != i; i = i->parent) {
+        p -= i->name_len;
+        memcpy(p, i->name, i->name_len);
+        *--p = '/';
+    }
+    return path;
+}
+
+static void read_target(struct tree_node *n, const char *path)
+{
+    size_t size = n->st.stx_size < 256 ? 257 : (size_t)n->st.stx_size + 1;
+
+    for (;; size *= 2) {
+        char *buf = memory_check(malloc(size));
+        ssize_t len = readlink(path, buf, size);
+        if (len > 0 && (size_t)len < size) {
+            buf[len] = '\0';
+            n->target = buf;
+            return;
+        }
+        free(buf);
+        if (len <= 0 || size > (1u << 20)) {
+            n->flags &= ~(uint32_t)DLC_N_STAT; /* a symlink without its text is no use */
+            return;
+        }
+    }
+}
+
+/* What the user who stages may do with it. */
+static void read_access(struct tree_node *n, const char *path)
+{
+    if (n->kind == DT_LNK && (n->st.stx_mode & 0777) == 0777)
+        n->flags |= DLC_N_READ | DLC_N_EXEC; /* of the symlink itself: AT_SYMLINK_NOFOLLOW */
+    if (n->kind != DT_REG && n->kind != DT_DIR)
+        return;
+    if (faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) == 0)
+        n->flags |= DLC_N_READ;
+    if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) == 0)
+        n->flags |= DLC_N_EXEC;
+    else if (errno == EACCES)
+        n->flags |= DLC_N_NOEXEC;
+}
+
+/* lstat, once. 0 or -errno. */
+static int look(struct tree_node *n, const char *path)
+{
+    n->looked = true;
+    if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS | STATX_BTIME, &n->st) != 0)
+        return -errno;
+    if ((n->st.stx_mask & STATX_BASIC_STATS) != STATX_BASIC_STATS)
+        return -ENODATA;
+    n->kind = (uint8_t)(n->st.stx_mode >> 12);
+    n->ino = n->st.stx_ino;
+    n->flags |= DLC_N_STAT | (n->st.stx_mask & STATX_BTIME ? DLC_N_BTIME : 0);
+    if (n->kind == DT_LNK)
+        read_target(n, path);
+    read_access(n, path);
+    return 0;
+}
+
+void tree_init(struct tree *t)
+{
+    t->root = new_node("", 0);
+    t->root->parent = t->root;
+    t->root->kind = DT_DIR;
+    t->count = 1;
+    look(t->root, "/");
+}
+
+static void free_node(struct tree_node *n)
+{
+    struct tree_node *child, *next;
+
+    HASH_ITER(hh, n->children, child, next) {
+        HASH_DEL(n->children, child);
+        free_node(child);
+    }
+    free(n->target);
+    free(n);
+}
+
+void tree_free(struct tree *t)
+{
+    if (t->root)
+        free_node(t->root);
+    *t = (struct tree){0};
+}
+
+struct tree_node *tree_child(const struct tree_node *dir, const char *name, size_t len)
+{
+    struct tree_node *n;
+
+    HASH_FIND(hh, dir->children, name, len, n);
+    return n;
+}
+
+struct tree_node *tree_add(struct tree *t, struct tree_node *dir, const char *name, size_t len)
+{
+    struct tree_node *n = tree_child(dir, name, len);
+
+    if (n)
+        return n;
+    n = new_node(name, len);
+    n->parent = dir;
+    HASH_ADD_KEYPTR(hh, dir->children, n->name, len, n);
+    dir->child_count++;
+    t->count++;
+    return n;
+}
+
+/* The child, looked at; NULL with *error where lstat gave one. */
+static struct tree_node *step(struct tree *t, struct tree_node *dir, const char *name, size_t len, int *error)
+{
+    struct tree_node *n = tree_child(dir, name, len);
+
+    *error = 0;
+    if (n && n->looked) {
+        if (!(n->flags & DLC_N_STAT))
+            *error = -EACCES;
+        return *error ? NULL : n;
+    }
+    if (!n && dir->flags & DLC_N_FROZEN) {
+        *error = -ENOENT;
+        return NULL;
+    }
+    char *up = tree_path(dir);
+    char *path = memory_join(up, name, len);
+    struct tree_node *fresh = n ? n : new_node(name, len);
+    *error = look(fresh, path);
+    free(up);
+    free(path);
+    if (*error == -ENOENT || *error == -ENOTDIR) {
+        if (!n)
+            free_node(fresh);
+        else
+            dir->flags &= ~(uint32_t)DLC_N_FROZEN; /* it went while we looked: the list was not the truth */
+        return NULL;
+    }
+    if (!n) {
+        fresh->parent = dir;
+        HASH_ADD_KEYPTR(hh, dir->children, fresh->name, len, fresh);
+        dir->child_count++;
+        t->count++;
+    }
+    return *error || !(fresh->flags & DLC_N_STAT) ? NULL : fresh;
+}
+
+static struct tree_node *walk(struct tree *t, struct tree_node *cur, const char *path, bool follow, int *links,
+                              struct tree_node **missing)
+{
+    const char *p = path;
+
+    if (*p == '/')
+        cur = t->root;
+    for (;;) {
+        while (*p == '/')
+            p++;
+        if (!*p)
+            return cur;
+        const size_t len = strcspn(p, "/");
+        if (cur->kind != DT_DIR || len > NAME_MAX)
+            return NULL;
+        if (len == 2 && p[0] == '.' && p[1] == '.') {
+            cur = cur->parent;
+        } else if (!(len == 1 && p[0] == '.')) {
+            int error;
+            struct tree_node *n = step(t, cur, p, len, &error);
+            if (!n) {
+                *missing = error == -ENOENT ? cur : NULL;
+                return NULL;
+            }
+            const bool last = p[len + strspn(p + len, "/")] == '\0';
+            if (n->kind == DT_LNK && (!last || follow || p[len] == '/')) {
+                if (++*links > MOST_LINKS)
+                    return NULL;
+                n = walk(t, cur, n->target, true, links, missing);
+                if (!n)
+                    return NULL;
+            }
+            cur = n;
+        }
+        p += len;
+    }
+}
+
+struct tree_node *tree_walk(struct tree *t, const char *path, bool follow, struct tree_node **missing)
+{
+    int links = 0;
+
+    *missing = NULL;
+    return walk(t, t->root, path, follow, &links, missing);
+}
+
+static bool same_time(const struct stat *a, const struct stat *b)
+{
+    return a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+bool tree_freeze(struct tree *t, struct tree_node *dir)
+{
+    struct stat before, after;
+    bool whole = false;
+    size_t listed = 0;
+
+    /* A directory that may be read but not searched gives EACCES for every name, there or not. */
+    if (!(dir->flags & DLC_N_EXEC))
+        return false;
+    char *path = tree_path(dir);
+    DIR *d = opendir(path);
+    free(path);
+    if (!d)
+        return false;
+    if (fstat(dirfd(d), &before) == 0 && before.st_ino == dir->st.stx_ino) {
+        const struct dirent *e;
+        for (errno = 0; (e = readdir(d)); errno = 0) {
+            if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+                continue;
+            struct tree_node *n = tree_add(t, dir, e->d_name, strlen(e->d_name));
+            listed++;
+            if (n->looked)
+                continue;
+            n->kind = e->d_type;
+            n->ino = e->d_ino;
+        }
+        whole = errno == 0 && fstat(dirfd(d), &after) == 0 && same_time(&before, &after) &&
+                (int64_t)before.st_mtim.tv_sec == dir->st.stx_mtime.tv_sec && listed == dir->child_count;
+    }
+    closedir(d);
+    if (whole)
+        dir->flags |= DLC_N_FROZEN;
+    return whole;
+}

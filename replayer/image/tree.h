@@ -1,0 +1,56 @@
+/* A name space that is being built: what lstat said of each name, looked at once. */
+#ifndef DLCACHE_TREE_H
+#define DLCACHE_TREE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <uthash.h>
+
+struct tree_node {
+    struct tree_node *parent;   /* the root's: itself */
+    struct tree_node *children; /* uthash, by name */
+    uint32_t child_count;
+    uint32_t index;             /* in the image, once it is written */
+    uint32_t flags;             /* DLC_N_… */
+    uint8_t kind;               /* DT_… */
+    bool looked;                /* lstat was tried */
+    bool wanted;                /* to be frozen, if that may be */
+    bool object;                /* ELF facts are in the writer's list */
+    uint32_t object_index;
+    uint64_t ino;
+    uint64_t data;
+    struct statx st;            /* with DLC_N_STAT */
+    char *target;               /* symlink, with DLC_N_STAT */
+    UT_hash_handle hh;
+    uint16_t name_len;
+    char name[];
+};
+
+struct tree {
+    struct tree_node *root;
+    size_t count;
+};
+
+void tree_init(struct tree *t);
+void tree_free(struct tree *t);
+
+/* The child of that name, or NULL. */
+struct tree_node *tree_child(const struct tree_node *dir, const char *name, size_t len);
+/* The same; a node about which nothing is known yet is added. */
+struct tree_node *tree_add(struct tree *t, struct tree_node *dir, const char *name, size_t len);
+
+/* Resolves an absolute path as the kernel does; every name on the way becomes a node. The node, or NULL where there is
+ * nothing (*missing: the directory in which the first missing name would be) or where it cannot be told (*missing
+ * NULL). */
+struct tree_node *tree_walk(struct tree *t, const char *path, bool follow, struct tree_node **missing);
+
+/* The absolute path of a node: heap. */
+char *tree_path(const struct tree_node *n);
+
+/* Reads the complete list of names of a directory. True when it is complete, and the directory did not change
+ * meanwhile: then it is frozen. */
+bool tree_freeze(struct tree *t, struct tree_node *dir);
+
+#endif

@@ -1,0 +1,382 @@
+#include "replayer/stage/laydown.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "facts/memory.h"
+#include "libdlcache/stage.h"
+#include "replayer/stage/state.h"
+
+struct laydown {
+    const struct place *place;
+    const struct view *view;
+    const struct image *im;
+    char *path;             /* PLACE/…/root, and room for any path behind it */
+    size_t root_len;
+    char *prefix;           /* the mirror's path when the stage has its name */
+    uint32_t *files;        /* nodes with contents, by offset; hard links behind their first */
+    size_t file_count;
+    uint64_t at;            /* contents laid down */
+    size_t file;            /* the one that is being written */
+    int fd;
+    struct dlc_mirror *mirror; /* one a node */
+};
+
+/* The node's path in the mirror that is being made. */
+static const char *path_of(struct laydown *l, uint32_t node)
+{
+    if (node == 0)
+        l->path[l->root_len] = '\0';
+    else if (image_path(l->im, node, l->path + l->root_len, 65536) < 0)
+        return NULL;
+    return l->path;
+}
+
+static void fail(struct outcome *o, const char *path, int error)
+{
+    outcome_fail(o, "%s: %s", path ? path : "a path is too long", strerror(error));
+}
+
+/* --- what a name becomes ---------------------------------------------------------------------------------------- */
+
+/* A directory of the mirror: a frozen one, and any on the way to something. */
+static bool is_real_directory(const struct dlc_node *n)
+{
+    return n->kind == DT_DIR && (n->flags & DLC_N_FROZEN || n->children > 0);
+}
+
+/* A symlink that leads to something in the image (or provably to nothing) leads there in the mirror, too. */
+static bool is_real_link(const struct laydown *l, uint32_t node)
+{
+    const struct dlc_node *n = &l->im->nodes[node];
+    struct found found;
+    char path[PATH_MAX];
+
+    if (n->kind != DT_LNK || !(n->flags & DLC_N_STAT))
+        return false;
+    const long len = image_path(l->im, node, path, sizeof path);
+    return len > 0 && lookup(l->view, path, (size_t)len, 0, &found) != VERDICT_UNKNOWN;
+}
+
+/* A relative target that climbs to "/" and further stays at "/"; in the mirror it would leave. Its part behind the
+ * climb, or NULL. */
+static const char *climbs_out(const struct laydown *l, uint32_t node, const char *target)
+{
+    long depth = -1; /* of the directory that the link is in */
+    const char *out = NULL;
+
+    for (uint32_t i = node; i != 0; i = l->im->nodes[i].parent)
+        depth++;
+    for (const char *p = target; *p;) {
+        const size_t n = strcspn(p, "/");
+        if (n == 2 && p[0] == '.' && p[1] == '.') {
+            if (--depth < 0) {
+                depth = 0;
+                out = p + n;
+            }
+        } else if (n && !(n == 1 && p[0] == '.')) {
+            depth++;
+        }
+        p += n;
+        p += strspn(p, "/");
+    }
+    return out;
+}
+
+static void make_symlink(struct laydown *l, uint32_t node, const char *target, struct outcome *o)
+{
+    const char *path = path_of(l, node);
+
+    if (!path || symlink(target, path) != 0)
+        fail(o, path, errno);
+}
+
+static void make_real_link(struct laydown *l, uint32_t node, struct outcome *o)
+{
+    const struct dlc_node *n = &l->im->nodes[node];
+    const char *target = l->im->strings + n->target;
+    const char *behind = target[0] == '/' ? target : climbs_out(l, node, target);
+
+    if (!behind) {
+        make_symlink(l, node, target, o);
+        return;
+    }
+    char *absolute;
+    if (asprintf(&absolute, "%s%s%s", l->prefix, *behind == '/' ? "" : "/", behind) < 0)
+        memory_check(NULL);
+    make_symlink(l, node, absolute, o);
+    free(absolute);
+}
+
+/* --- the parts of the mirror, in order -------------------------------------------------------------------------- */
+
+static int by_data(const void *a, const void *b, void *arg)
+{
+    const struct dlc_node *nodes = arg;
+    const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+    if (nodes[x].data != nodes[y].data)
+        return nodes[x].data < nodes[y].data ? -1 : 1;
+    return x < y ? -1 : x > y;
+}
+
+struct laydown *laydown_begin(const struct place *place, const struct view *view, struct outcome *o)
+{
+    struct laydown *l = memory_new(1, sizeof *l);
+    const struct image *im = &view->image;
+
+    l->place = place;
+    l->view = view;
+    l->im = im;
+    l->fd = -1;
+    l->path = memory_check(malloc(strlen(place->temporary) + 65536 + 16));
+    l->root_len = (size_t)sprintf(l->path, "%s/" STAGE_MIRROR, place->temporary);
+    l->prefix = memory_join(place->dir, STAGE_MIRROR, strlen(STAGE_MIRROR));
+    l->mirror = memory_new(im->node_count, sizeof *l->mirror);
+    l->files = memory_new(im->node_count, sizeof *l->files);
+    for (uint32_t i = 0; i < im->node_count && !o->failed; i++) {
+        if (im->nodes[i].flags & DLC_N_DATA)
+            l->files[l->file_count++] = i;
+        if (!is_real_directory(&im->nodes[i]) && i != 0)
+            continue;
+        const char *path = path_of(l, i);
+        if (!path || mkdir(path, 0700) != 0)
+            fail(o, path, errno);
+    }
+    qsort_r(l->files, l->file_count, sizeof *l->files, by_data, (void *)(uintptr_t)im->nodes);
+    return l;
+}
+
+static void set_times(const struct dlc_node *n, struct timespec times[2])
+{
+    times[0] = (struct timespec){n->atime, n->atime_ns};
+    times[1] = (struct timespec){n->mtime, n->mtime_ns};
+}
+
+static void close_file(struct laydown *l, struct outcome *o)
+{
+    struct timespec times[2];
+
+    set_times(&l->im->nodes[l->files[l->file]], times);
+    if (futimens(l->fd, times) != 0 || close(l->fd) != 0)
+        fail(o, path_of(l, l->files[l->file]), errno);
+    l->fd = -1;
+}
+
+static bool is_link_of_last(const struct laydown *l, size_t file)
+{
+    const struct dlc_node *nodes = l->im->nodes;
+    return file > 0 && nodes[l->files[file]].data == nodes[l->files[file - 1]].data;
+}
+
+void laydown_data(struct laydown *l, const void *data, uint64_t bytes, struct outcome *o)
+{
+    const char *from = data;
+    const uint64_t end = l->at + bytes;
+
+    while (l->file < l->file_count && !o->failed) {
+        const struct dlc_node *n = &l->im->nodes[l->files[l->file]];
+        if (is_link_of_last(l, l->file)) {
+            l->file++; /* made at the end */
+            continue;
+        }
+        if (n->data >= end)
+            break;
+        if (l->fd < 0) {
+            const char *path = path_of(l, l->files[l->file]);
+            l->fd = path ? open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, (n->mode & 0555) | 0400) : -1;
+            if (l->fd < 0) {
+                fail(o, path, errno);
+                break;
+            }
+        }
+        uint64_t at = n->data > l->at ? n->data : l->at;
+        const uint64_t stop = n->data + n->size < end ? n->data + n->size : end;
+        while (at < stop) {
+            const ssize_t k = write(l->fd, from + (at - l->at), stop - at);
+            if (k < 0 && errno == EINTR)
+                continue;
+            if (k <= 0) {
+                fail(o, path_of(l, l->files[l->file]), k < 0 ? errno : ENOSPC);
+                return;
+            }
+            at += (uint64_t)k;
+        }
+        if (stop < n->data + n->size)
+            break; /* the rest is in the next chunk */
+        close_file(l, o);
+        l->file++;
+    }
+    l->at = end;
+}
+
+static void link_original(struct laydown *l, uint32_t node, struct outcome *o)
+{
+    char *original = memory_text(path_of(l, node) + l->root_len);
+
+    make_symlink(l, node, original, o);
+    free(original);
+}
+
+/* Every name that is neither a directory nor a file with contents. */
+static void make_links(struct laydown *l, struct outcome *o)
+{
+    for (uint32_t i = 1; i < l->im->node_count && !o->failed; i++) {
+        const struct dlc_node *n = &l->im->nodes[i];
+        if (is_real_directory(n) || n->flags & DLC_N_DATA)
+            continue;
+        if (is_real_link(l, i))
+            make_real_link(l, i, o);
+        else
+            link_original(l, i, o);
+    }
+}
+
+static void make_hard_links(struct laydown *l, struct outcome *o)
+{
+    uint32_t first = 0;
+
+    for (size_t i = 0; i < l->file_count && !o->failed; i++) {
+        if (!is_link_of_last(l, i)) {
+            first = l->files[i];
+            continue;
+        }
+        if (!(l->im->nodes[first].flags & DLC_N_DATA))
+            continue;
+        char *from = memory_text(path_of(l, first));
+        const char *to = path_of(l, l->files[i]);
+        if (link(from, to) != 0)
+            fail(o, to, errno);
+        free(from);
+    }
+}
+
+/* Contents that were dropped: what came of them goes, and a symlink to the original comes. */
+static void remove_dropped(struct laydown *l, struct outcome *o)
+{
+    for (size_t i = 0; i < l->file_count && !o->failed; i++) {
+        if (l->im->nodes[l->files[i]].flags & DLC_N_DATA || is_link_of_last(l, i))
+            continue;
+        const char *path = path_of(l, l->files[i]);
+        if (unlink(path) != 0)
+            fail(o, path, errno);
+    }
+}
+
+static void note_mirror(struct laydown *l, struct outcome *o)
+{
+    for (uint32_t i = 0; i < l->im->node_count && !o->failed; i++) {
+        const struct dlc_node *n = &l->im->nodes[i];
+        struct stat st;
+        if (!is_real_directory(n) && !(n->flags & DLC_N_DATA) && !is_real_link(l, i))
+            continue;
+        const char *path = path_of(l, i);
+        if (lstat(path, &st) != 0)
+            fail(o, path, errno);
+        else
+            l->mirror[i] = (struct dlc_mirror){st.st_ino, st.st_ctim.tv_sec, (uint32_t)st.st_ctim.tv_nsec, 0};
+    }
+}
+
+/* Children first: what is made in a directory changes its times, and needs its mode. */
+static void finish_directories(struct laydown *l, struct outcome *o)
+{
+    for (uint32_t i = l->im->node_count; i-- > 0 && !o->failed;) {
+        const struct dlc_node *n = &l->im->nodes[i];
+        struct timespec times[2];
+        if (!is_real_directory(n) && !is_real_link(l, i))
+            continue;
+        const char *path = path_of(l, i);
+        set_times(n, times);
+        if ((n->kind == DT_DIR && chmod(path, 0555) != 0) ||
+            (n->flags & DLC_N_STAT && utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW) != 0))
+            fail(o, path, errno);
+    }
+}
+
+void laydown_finish(struct laydown *l, struct outcome *o)
+{
+    if (!o->failed)
+        remove_dropped(l, o);
+    if (!o->failed)
+        make_hard_links(l, o);
+    if (!o->failed)
+        make_links(l, o);
+    if (!o->failed)
+        finish_directories(l, o);
+    if (!o->failed)
+        note_mirror(l, o);
+}
+
+void laydown_file(struct laydown *l, const char *name, const void *data, uint64_t bytes, mode_t mode,
+                  struct outcome *o)
+{
+    if (o->failed)
+        return;
+    char *path = memory_join(l->place->temporary, name, strlen(name));
+    const char *from = data;
+    const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        fail(o, path, errno);
+    while (fd >= 0 && bytes && !o->failed) {
+        const ssize_t n = write(fd, from, bytes < INT_MAX ? bytes : INT_MAX);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            fail(o, path, n < 0 ? errno : ENOSPC);
+            break;
+        }
+        from += n;
+        bytes -= (uint64_t)n;
+    }
+    if (fd >= 0 && (fchmod(fd, mode) != 0 || close(fd) != 0))
+        fail(o, path, errno);
+    free(path);
+}
+
+void laydown_state(struct laydown *l, uint32_t audit, struct outcome *o)
+{
+    uint64_t bytes;
+
+    if (o->failed)
+        return;
+    void *state = state_make(l->view, l->mirror, l->path, l->root_len, l->prefix, audit, &bytes, o);
+    if (state)
+        laydown_file(l, STAGE_STATE, state, bytes, 0600, o);
+    free(state);
+}
+
+void laydown_free(struct laydown *l)
+{
+    if (!l)
+        return;
+    if (l->fd >= 0)
+        close(l->fd);
+    free(l->path);
+    free(l->prefix);
+    free(l->files);
+    free(l->mirror);
+    free(l);
+}
+
+uint64_t laydown_bytes(const struct image *im)
+{
+    uint64_t bytes = im->header->index_size + state_bytes(im) + (4u << 20);
+
+    for (uint32_t i = 0; i < im->node_count; i++) {
+        const struct dlc_node *n = &im->nodes[i];
+        if (n->flags & DLC_N_DATA)
+            bytes += (n->size + 4095) & ~4095ull;
+        /* A long symlink takes a page. */
+        else if (n->kind != DT_DIR && (n->target_len > 100 || n->kind != DT_LNK))
+            bytes += 128;
+    }
+    return bytes;
+}

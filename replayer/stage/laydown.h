@@ -1,0 +1,36 @@
+/* Laying an image down on one node: the mirror, and the stage's other files. doc/FORMAT.md 8. */
+#ifndef DLCACHE_LAYDOWN_H
+#define DLCACHE_LAYDOWN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "libdlcache/lookup.h"
+#include "replayer/stage/place.h"
+
+struct laydown;
+
+/* Everything but contents: directories and symlinks, in place->temporary, naming place->dir. The view is of the image
+ * and nothing else; it and the place stay the caller's. NULL and *o where it fails. */
+struct laydown *laydown_begin(const struct place *place, const struct view *view, struct outcome *o);
+
+/* The next bytes of the contents, in order. */
+void laydown_data(struct laydown *l, const void *data, uint64_t bytes, struct outcome *o);
+
+/* After the last byte, and after contents that could not be read have been dropped from the image: hard links, symlinks
+ * to the originals, times and modes. */
+void laydown_finish(struct laydown *l, struct outcome *o);
+
+/* Writes a file of the stage: "index", "run", "lib/…". */
+void laydown_file(struct laydown *l, const char *name, const void *data, uint64_t bytes, mode_t mode,
+                  struct outcome *o);
+
+/* Writes the state: what lies where now, and which mounts of this node are the reader's. After laydown_finish. */
+void laydown_state(struct laydown *l, uint32_t audit, struct outcome *o);
+
+void laydown_free(struct laydown *l);
+
+/* What the stage of this image takes in a file system with pages of 4 KiB. */
+uint64_t laydown_bytes(const struct image *im);
+
+#endif

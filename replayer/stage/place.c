@@ -1,0 +1,199 @@
+#include "replayer/stage/place.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "facts/memory.h"
+#include "replayer/attach/remove.h"
+
+/* Another user may have made the directory, or a symlink in its place: that harms nothing but the speed. */
+static int make_parent(const char *parent)
+{
+    struct stat st;
+
+    if (mkdir(parent, 0700) != 0 && errno != EEXIST)
+        return -errno;
+    if (lstat(parent, &st) != 0)
+        return -errno;
+    if (!S_ISDIR(st.st_mode))
+        return -ENOTDIR;
+    return st.st_uid == geteuid() && (st.st_mode & 07777) == 0700 ? 0 : -EPERM;
+}
+
+/* Code can be mapped from files there: a hardened /dev/shm is mounted noexec. */
+static bool can_execute(const char *parent)
+{
+    char path[500];
+    bool can = false;
+
+    snprintf(path, sizeof path, "%s/.probe.XXXXXX", parent);
+    const int fd = mkostemp(path, O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    if (ftruncate(fd, 4096) == 0) {
+        void *p = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+        can = p != MAP_FAILED;
+        if (can)
+            munmap(p, 4096);
+    }
+    close(fd);
+    unlink(path);
+    return can;
+}
+
+static bool try_place(struct place *p, const char *place, struct outcome *why)
+{
+    char parent[sizeof p->parent];
+    struct stat st;
+    char *real = realpath(place, NULL);
+
+    *why = (struct outcome){0};
+    if (!real || snprintf(parent, sizeof parent, "%s/dlcache-%u", real, (unsigned)geteuid()) >= (int)sizeof parent) {
+        outcome_fail(why, "%s: %s", place, real ? "the path is too long" : strerror(errno));
+    } else if (strpbrk(parent, ": ,")) {
+        outcome_fail(why, "%s: LD_PRELOAD and srun --export cannot name a path with a colon, a comma or a space", place);
+    } else {
+        const int rc = make_parent(parent);
+        if (rc == -ENOTDIR)
+            outcome_fail(why, "%s is not a directory", parent);
+        else if (rc == -EPERM)
+            outcome_fail(why, "%s is not your own, or its mode is not 0700", parent);
+        else if (rc || stat(parent, &st) != 0)
+            outcome_fail(why, "%s: %s", parent, strerror(rc ? -rc : errno));
+    }
+    free(real);
+    if (why->failed)
+        return false;
+    memcpy(p->parent, parent, sizeof parent);
+    p->dev = st.st_dev;
+    p->executable = can_execute(parent);
+    return true;
+}
+
+void place_choose(struct place *p, const char *places, struct outcome *o)
+{
+    char *list = memory_text(places), *rest = list, *one;
+    struct place fallback = {0};
+    struct outcome why = {0}, first = {0};
+    bool chosen = false;
+
+    *p = (struct place){0};
+    while (!chosen && (one = strsep(&rest, ":"))) {
+        if (!*one)
+            continue;
+        if (!try_place(p, one, &why)) {
+            if (!first.failed)
+                first = why;
+        } else if (p->executable) {
+            chosen = true;
+        } else if (!*fallback.parent) {
+            fallback = *p;
+        }
+    }
+    free(list);
+    if (chosen)
+        return;
+    *p = fallback;
+    if (!*p->parent)
+        outcome_fail(o, "there is no place for a stage: %s", first.failed ? first.message : "--dir is empty");
+}
+
+/* The job that a stage belongs to. */
+static const char *job_id(void)
+{
+    static const char *const variables[] = {"SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID", "COBALT_JOBID",
+                                            "JOB_ID"};
+
+    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
+        const char *id = getenv(variables[i]);
+        if (id && *id)
+            return id;
+    }
+    return NULL;
+}
+
+void place_name(struct place *p, const uint8_t digest[16])
+{
+    const char *id = job_id();
+    char job[48] = "", hex[17];
+    size_t n = 0;
+
+    for (int i = 0; i < 8; i++)
+        sprintf(hex + 2 * i, "%02x", digest[i]);
+    for (; id && *id && n < sizeof job - 2; id++)
+        job[n++] = isalnum((unsigned char)*id) ? *id : '_';
+    if (n) {
+        job[n++] = '.';
+        job[n] = '\0';
+    }
+    snprintf(p->dir, sizeof p->dir, "%s/%s%s", p->parent, job, hex);
+}
+
+void place_check_space(const struct place *p, uint64_t bytes, uint64_t files, struct outcome *o)
+{
+    struct statvfs v;
+
+    if (statvfs(p->parent, &v) != 0) {
+        outcome_fail(o, "%s: %s", p->parent, strerror(errno));
+        return;
+    }
+    const uint64_t room = (uint64_t)v.f_bavail * v.f_frsize;
+    if (bytes > room)
+        outcome_fail(o, "%s has room for %.1f MB, and the stage takes %.1f MB", p->parent, (double)room / 1e6,
+                     (double)bytes / 1e6);
+    else if (v.f_files && files > v.f_favail)
+        outcome_fail(o, "%s has room for %" PRIu64 " more files, and the stage takes %" PRIu64, p->parent,
+                     (uint64_t)v.f_favail, files);
+}
+
+void place_begin(struct place *p, struct outcome *o)
+{
+    const char *name = strrchr(p->dir, '/') + 1;
+
+    snprintf(p->temporary, sizeof p->temporary, "%s/.%s.XXXXXX", p->parent, name);
+    if (!mkdtemp(p->temporary)) {
+        outcome_fail(o, "%s: %s", p->temporary, strerror(errno));
+        p->temporary[0] = '\0';
+    }
+}
+
+void place_commit(struct place *p, struct outcome *o)
+{
+    for (int try = 0; try < 3; try++) {
+        if (renameat2(AT_FDCWD, p->temporary, AT_FDCWD, p->dir, RENAME_NOREPLACE) == 0) {
+            p->temporary[0] = '\0';
+            return;
+        }
+        if (errno != EEXIST)
+            break;
+        /* An earlier stage of the name that could not be used again. The two change places, in one step. */
+        if (renameat2(AT_FDCWD, p->temporary, AT_FDCWD, p->dir, RENAME_EXCHANGE) == 0) {
+            place_abandon(p);
+            return;
+        }
+        if (errno != ENOENT)
+            break;
+    }
+    outcome_fail(o, "%s: %s", p->dir, strerror(errno));
+}
+
+void place_abandon(struct place *p)
+{
+    if (p->temporary[0])
+        tree_remove(AT_FDCWD, p->temporary);
+    p->temporary[0] = '\0';
+}
+
+void place_withdraw(struct place *p)
+{
+    stage_remove(p->dir);
+}

@@ -1,0 +1,81 @@
+#include "replayer/stage/probe.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "facts/memory.h"
+#include "libdlcache/format.h"
+#include "libdlcache/stage.h"
+#include "recorder/spool.h"
+#include "replayer/attach/remove.h"
+
+/* The audit library has noted the program's C library: it was asked, and the search went on. */
+static bool was_asked(const char *spool)
+{
+    DIR *d = opendir(spool);
+    const struct dirent *e;
+    bool asked = false;
+
+    while (d && (e = readdir(d)) && !asked) {
+        char *path = memory_join(spool, e->d_name, strlen(e->d_name));
+        FILE *f = strstr(e->d_name, SPOOL_SUFFIX) ? fopen(path, "re") : NULL;
+        if (f) {
+            char buf[65536 * 2];
+            fseek(f, sizeof(struct spool_header), SEEK_SET);
+            const size_t n = fread(buf, 1, sizeof buf, f);
+            asked = n && memmem(buf, n, "/libc.so", 8);
+            fclose(f);
+        }
+        free(path);
+    }
+    if (d)
+        closedir(d);
+    return asked;
+}
+
+uint32_t probe_audit(const char *dir)
+{
+    char *spool = memory_join(dir, "probe", 5), *audit, *record, *preload;
+    char *argv[] = {(char *)"dlcache-stage", (char *)PROBE_ARGUMENT, NULL};
+    bool works = false;
+    int status;
+    pid_t pid;
+
+    if (mkdir(spool, 0700) != 0) {
+        free(spool);
+        return DLC_AUDIT_BAD;
+    }
+    if (asprintf(&audit, "LD_AUDIT=%s/" STAGE_AUDIT, dir) < 0 || asprintf(&record, "DLCACHE_RECORD=%s", spool) < 0 ||
+        asprintf(&preload, "LD_PRELOAD=%s/" STAGE_LIB, dir) < 0)
+        memory_check(NULL);
+    const char *path = getenv("LD_LIBRARY_PATH");
+    char *library_path;
+    if (asprintf(&library_path, "LD_LIBRARY_PATH=%s", path ? path : "") < 0)
+        memory_check(NULL);
+    char *envp[] = {audit, record, preload, library_path, NULL};
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
+    if (posix_spawn(&pid, "/proc/self/exe", &actions, NULL, argv, envp) == 0) {
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+            ;
+        works = WIFEXITED(status) && WEXITSTATUS(status) == 0 && was_asked(spool);
+    }
+    posix_spawn_file_actions_destroy(&actions);
+    tree_remove(AT_FDCWD, spool);
+    free(audit);
+    free(record);
+    free(preload);
+    free(library_path);
+    free(spool);
+    return works ? DLC_AUDIT_OK : DLC_AUDIT_BAD;
+}

@@ -1,0 +1,224 @@
+#include "replayer/stage/source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "facts/memory.h"
+
+/* The part of a file that lies in one chunk. */
+struct piece {
+    size_t source;
+    uint64_t file_off;
+    uint64_t chunk;
+    uint64_t chunk_off;
+    uint64_t size;
+};
+
+/* A file of several pieces stays open until the last of them is read. */
+struct open_file {
+    pthread_mutex_t lock;
+    int fd;
+    int error; /* errno; 0: none */
+    uint32_t left;
+};
+
+struct source {
+    const struct built *built;
+    struct piece *pieces;
+    size_t piece_count;
+    struct open_file *files; /* one a source */
+    uint64_t chunks;
+    uint32_t *missing;       /* pieces that are not read yet, one a chunk */
+    char *ring[SOURCE_RING];
+
+    pthread_mutex_t lock;
+    pthread_cond_t moved;
+    size_t next_piece;
+    uint64_t taken;          /* chunks that source_next gave */
+    uint64_t released;       /* chunks whose place in the ring is free again */
+    int stop;
+    pthread_t threads[SOURCE_THREADS];
+    unsigned thread_count;
+};
+
+static void cut(struct source *s)
+{
+    const struct built *b = s->built;
+    size_t capacity = 0;
+
+    for (size_t i = 0; i < b->source_count; i++) {
+        const struct image_source *from = &b->sources[i];
+        uint64_t done = 0;
+        /* An empty file has one piece, too: it is to be looked at. */
+        do {
+            const uint64_t at = from->data + done;
+            const uint64_t room = SOURCE_CHUNK - at % SOURCE_CHUNK;
+            const uint64_t n = from->size - done < room ? from->size - done : room;
+            s->pieces = memory_grow(s->pieces, &capacity, s->piece_count + 1, sizeof *s->pieces);
+            s->pieces[s->piece_count++] = (struct piece){i, done, at / SOURCE_CHUNK, at % SOURCE_CHUNK, n};
+            s->missing[at / SOURCE_CHUNK]++;
+            s->files[i].left++;
+            done += n;
+        } while (done < from->size);
+    }
+}
+
+/* Opens the file, and looks whether it is what it was. The file's lock is held. */
+static void open_once(struct open_file *f, const struct image_source *from)
+{
+    struct stat st;
+
+    if (f->fd >= 0 || f->error)
+        return;
+    f->fd = open(from->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (f->fd < 0 || fstat(f->fd, &st) != 0)
+        f->error = errno;
+    else if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != from->size)
+        f->error = ESTALE;
+}
+
+static void read_piece(struct source *s, const struct piece *piece)
+{
+    const struct image_source *from = &s->built->sources[piece->source];
+    struct open_file *f = &s->files[piece->source];
+    char *to = s->ring[piece->chunk % SOURCE_RING] + piece->chunk_off;
+    uint64_t done = 0;
+    int error;
+
+    pthread_mutex_lock(&f->lock);
+    open_once(f, from);
+    error = f->error;
+    const int fd = f->fd;
+    pthread_mutex_unlock(&f->lock);
+    while (!error && done < piece->size) {
+        const ssize_t n = pread(fd, to + done, piece->size - done, (off_t)(piece->file_off + done));
+        if (n > 0)
+            done += (uint64_t)n;
+        else if (n == 0)
+            error = ESTALE; /* shorter than it was */
+        else if (errno != EINTR)
+            error = errno;
+    }
+    memset(to + done, 0, piece->size - done);
+    pthread_mutex_lock(&f->lock);
+    if (error && !f->error)
+        f->error = error;
+    if (--f->left == 0 && f->fd >= 0) {
+        close(f->fd);
+        f->fd = -1;
+    }
+    pthread_mutex_unlock(&f->lock);
+}
+
+static void *work(void *arg)
+{
+    struct source *s = arg;
+
+    pthread_mutex_lock(&s->lock);
+    for (;;) {
+        const size_t at = s->next_piece;
+        if (s->stop || at == s->piece_count)
+            break;
+        const struct piece *piece = &s->pieces[at];
+        if (piece->chunk >= s->released + SOURCE_RING) {
+            pthread_cond_wait(&s->moved, &s->lock);
+            continue;
+        }
+        s->next_piece++;
+        pthread_mutex_unlock(&s->lock);
+        read_piece(s, piece);
+        pthread_mutex_lock(&s->lock);
+        if (--s->missing[piece->chunk] == 0)
+            pthread_cond_broadcast(&s->moved);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+struct source *source_start(const struct built *built)
+{
+    struct source *s = memory_new(1, sizeof *s);
+
+    s->built = built;
+    s->chunks = (built->data_size + SOURCE_CHUNK - 1) / SOURCE_CHUNK;
+    s->missing = memory_new(s->chunks, sizeof *s->missing);
+    s->files = memory_new(built->source_count, sizeof *s->files);
+    for (size_t i = 0; i < built->source_count; i++) {
+        pthread_mutex_init(&s->files[i].lock, NULL);
+        s->files[i].fd = -1;
+    }
+    for (unsigned i = 0; i < SOURCE_RING; i++)
+        s->ring[i] = memory_new(1, SOURCE_CHUNK);
+    cut(s);
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->moved, NULL);
+    while (s->thread_count < SOURCE_THREADS &&
+           pthread_create(&s->threads[s->thread_count], NULL, work, s) == 0)
+        s->thread_count++;
+    if (s->thread_count == 0) {
+        uint32_t *bad;
+        size_t count;
+        source_finish(s, &bad, &count);
+        free(bad);
+        return NULL;
+    }
+    return s;
+}
+
+void *source_next(struct source *s)
+{
+    pthread_mutex_lock(&s->lock);
+    const uint64_t chunk = s->taken++;
+    while (s->missing[chunk])
+        pthread_cond_wait(&s->moved, &s->lock);
+    pthread_mutex_unlock(&s->lock);
+    return s->ring[chunk % SOURCE_RING];
+}
+
+void source_release(struct source *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->released++;
+    pthread_cond_broadcast(&s->moved);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void source_finish(struct source *s, uint32_t **bad, size_t *count)
+{
+    pthread_mutex_lock(&s->lock);
+    s->stop = 1;
+    pthread_cond_broadcast(&s->moved);
+    pthread_mutex_unlock(&s->lock);
+    for (unsigned i = 0; i < s->thread_count; i++)
+        pthread_join(s->threads[i], NULL);
+
+    *bad = memory_new(s->built->source_count, sizeof **bad);
+    *count = 0;
+    for (size_t i = 0; i < s->built->source_count; i++) {
+        struct open_file *f = &s->files[i];
+        if (f->fd >= 0)
+            close(f->fd);
+        if (f->error) {
+            if ((*bad)[*count] = s->built->sources[i].node, ++*count <= 10)
+                fprintf(stderr, "dlcache: warning: %s: %s; it is left to the file system\n", s->built->sources[i].path,
+                        f->error == ESTALE ? "it changed while it was read" : strerror(f->error));
+        }
+        pthread_mutex_destroy(&f->lock);
+    }
+    if (*count > 10)
+        fprintf(stderr, "dlcache: warning: … and %zu more files that could not be read\n", *count - 10);
+    pthread_mutex_destroy(&s->lock);
+    pthread_cond_destroy(&s->moved);
+    for (unsigned i = 0; i < SOURCE_RING; i++)
+        free(s->ring[i]);
+    free(s->pieces);
+    free(s->files);
+    free(s->missing);
+    free(s);
+}

@@ -1,0 +1,158 @@
+#include "replayer/stage/team.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "facts/memory.h"
+
+volatile sig_atomic_t team_signal;
+void (*team_interrupted)(int signal);
+
+void outcome_fail(struct outcome *o, const char *format, ...)
+{
+    va_list ap;
+
+    if (o->failed)
+        return; /* the first is the cause */
+    o->failed = 1;
+    va_start(ap, format);
+    vsnprintf(o->message, sizeof o->message, format, ap);
+    va_end(ap);
+}
+
+int team_check_singleton(int size)
+{
+    static const struct {
+        const char *variable, *advice;
+    } hints[] = {
+        {"SLURM_STEP_NUM_TASKS", "under srun, give the option --mpi that fits this MPI (srun --mpi=pmi2 for MPICH)"},
+        {"OMPI_COMM_WORLD_SIZE", "it was started by Open MPI's mpiexec, and is linked with another MPI"},
+        {"PMI_SIZE", "it was started by the mpiexec of another MPI"},
+    };
+
+    if (size > 1)
+        return 0;
+    for (size_t i = 0; i < sizeof hints / sizeof *hints; i++) {
+        const char *n = getenv(hints[i].variable);
+        if (n && atoi(n) > 1) {
+            fprintf(stderr, "dlcache: stage: this is one of %d tasks, but MPI takes it for the only one: %s\n", atoi(n),
+                    hints[i].advice);
+            return 2;
+        }
+    }
+    return 0;
+}
+
+void team_wait(MPI_Request *request)
+{
+    /* Short naps first: most waits are for a chunk that is on its way. */
+    long nap = 20000;
+    int done = 0;
+
+    for (int i = 0; i < 2000 && !done; i++)
+        MPI_Test(request, &done, MPI_STATUS_IGNORE);
+    while (!done) {
+        if (team_signal && team_interrupted)
+            team_interrupted(team_signal);
+        nanosleep(&(struct timespec){0, nap}, NULL);
+        if (nap < 5000000)
+            nap += nap / 8;
+        MPI_Test(request, &done, MPI_STATUS_IGNORE);
+    }
+}
+
+struct node_key {
+    char boot[40];
+    uint64_t dev;
+};
+
+static void read_boot_id(char boot[40])
+{
+    FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
+
+    memset(boot, 0, 40);
+    if (!f || !fgets(boot, 40, f))
+        gethostname(boot, 39);
+    if (f)
+        fclose(f);
+}
+
+void team_form(struct team *t, dev_t dev)
+{
+    struct node_key key = {.dev = dev};
+    MPI_Request request;
+
+    *t = (struct team){.leaders = MPI_COMM_NULL};
+    MPI_Comm_rank(MPI_COMM_WORLD, &t->rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &t->size);
+    gethostname(t->host, sizeof t->host - 1);
+    read_boot_id(key.boot);
+    struct node_key *keys = memory_new((size_t)t->size, sizeof *keys);
+    MPI_Iallgather(&key, sizeof key, MPI_BYTE, keys, sizeof key, MPI_BYTE, MPI_COMM_WORLD, &request);
+    team_wait(&request);
+    int first = 0;
+    while (memcmp(&keys[first], &key, sizeof key) != 0)
+        first++;
+    t->leader = first == t->rank;
+    free(keys);
+    MPI_Comm_split(MPI_COMM_WORLD, t->leader ? 0 : MPI_UNDEFINED, t->rank, &t->leaders);
+    int mine = t->leader;
+    MPI_Allreduce(&mine, &t->nodes, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+}
+
+bool team_agree(const struct team *t, struct outcome *o)
+{
+    int mine = o->failed ? t->rank : t->size, lowest;
+    MPI_Request request;
+
+    MPI_Iallreduce(&mine, &lowest, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD, &request);
+    team_wait(&request);
+    if (lowest == t->size)
+        return true;
+    if (t->rank == lowest && t->nodes > 1) {
+        const size_t n = strlen(o->message);
+        snprintf(o->message + n, sizeof o->message - n, " (on %s)", t->host);
+    }
+    MPI_Ibcast(o->message, TEAM_MESSAGE, MPI_CHAR, lowest, MPI_COMM_WORLD, &request);
+    team_wait(&request);
+    o->failed = 1;
+    return false;
+}
+
+MPI_Request team_broadcast_begin(const struct team *t, void *buf, uint64_t bytes)
+{
+    MPI_Request request = MPI_REQUEST_NULL;
+
+    if (t->nodes > 1)
+        MPI_Ibcast(buf, (int)bytes, MPI_BYTE, 0, t->leaders, &request);
+    return request;
+}
+
+void team_broadcast(const struct team *t, void *buf, uint64_t bytes)
+{
+    const uint64_t most = 64 << 20;
+    char *p = buf;
+
+    for (uint64_t n; bytes; p += n, bytes -= n) {
+        n = bytes < most ? bytes : most;
+        MPI_Request request = team_broadcast_begin(t, p, n);
+        team_wait(&request);
+    }
+}
+
+int team_least(const struct team *t, int value)
+{
+    int least = value;
+    MPI_Request request;
+
+    if (t->nodes > 1) {
+        MPI_Iallreduce(&value, &least, 1, MPI_INT, MPI_MIN, t->leaders, &request);
+        team_wait(&request);
+    }
+    return least;
+}

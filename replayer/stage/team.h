@@ -1,0 +1,55 @@
+/* The ranks of a staging: who reads, who lays down, who waits; agreeing; and broadcasts of any size.
+ *
+ * MPI calls of the main thread alone. Whoever waits does so without burning a processor: MPICH spins, and there may be
+ * more ranks than cores. */
+#ifndef DLCACHE_TEAM_H
+#define DLCACHE_TEAM_H
+
+#include <mpi.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct team {
+    int rank, size;   /* in MPI_COMM_WORLD; rank 0 reads */
+    bool leader;      /* lays down on its node: the lowest rank there */
+    int nodes;        /* number of leaders */
+    MPI_Comm leaders; /* of the leaders, rank 0 first; MPI_COMM_NULL for the others */
+    char host[64];
+};
+
+#define TEAM_MESSAGE 1024
+
+/* What one rank has to say about a step that failed; all zero: nothing. */
+struct outcome {
+    int failed;
+    char message[TEAM_MESSAGE];
+};
+
+__attribute__((format(printf, 2, 3))) void outcome_fail(struct outcome *o, const char *format, ...);
+
+/* Before MPI_Init: refuses where the environment has several tasks. After it (size known): 0, or 2 with a message. */
+int team_check_singleton(int size);
+
+/* MPI_Init has been called. Ranks with the same boot id and the same `dev` (of the stage's place) are one node. */
+void team_form(struct team *t, dev_t dev);
+
+/* All ranks, after a step: true where nobody failed. Otherwise everybody has the outcome of the lowest rank that did,
+ * with its host. */
+bool team_agree(const struct team *t, struct outcome *o);
+
+/* The leaders, from rank 0. */
+void team_broadcast(const struct team *t, void *buf, uint64_t bytes);
+/* The same, begun; team_wait ends it. `bytes` fits an int. */
+MPI_Request team_broadcast_begin(const struct team *t, void *buf, uint64_t bytes);
+void team_wait(MPI_Request *request);
+
+/* The least value of all leaders; of the world's for others. */
+int team_least(const struct team *t, int value);
+
+/* Set by SIGTERM, SIGINT, SIGHUP: what waits calls this function, once, which then ends the process. */
+extern volatile sig_atomic_t team_signal;
+extern void (*team_interrupted)(int signal);
+
+#endif

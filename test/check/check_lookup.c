@@ -1,0 +1,320 @@
+/* Path resolution: against a table, and against the kernel. */
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "test/check/suites.h"
+#include "test/check/tree.h"
+
+static struct test_tree tree;
+
+static void setup(void)
+{
+    test_tree_setup(&tree);
+}
+
+static void teardown(void)
+{
+    test_tree_teardown(&tree);
+}
+
+static const char *const verdicts[] = {"UNKNOWN", "FILE", "META", "DIR", "ABSENT", "NOTDIR"};
+
+static const struct row {
+    const char *path; /* below the tree */
+    enum verdict follow, nofollow;
+} rows[] = {
+    {"", VERDICT_DIR, VERDICT_DIR},
+    {"a", VERDICT_DIR, VERDICT_DIR},
+    {"a/", VERDICT_DIR, VERDICT_DIR},
+    {"a///b/./../f", VERDICT_FILE, VERDICT_FILE},
+    {"a/f", VERDICT_FILE, VERDICT_FILE},
+    {"a/f/", VERDICT_NOTDIR, VERDICT_NOTDIR},
+    {"a/f/x", VERDICT_NOTDIR, VERDICT_NOTDIR},
+    {"a/f/.", VERDICT_NOTDIR, VERDICT_NOTDIR},
+    {"a/f/..", VERDICT_NOTDIR, VERDICT_NOTDIR},
+    {"a/none", VERDICT_ABSENT, VERDICT_ABSENT},
+    {"a/none/x/y", VERDICT_ABSENT, VERDICT_ABSENT},
+    {"a/none/../f", VERDICT_ABSENT, VERDICT_ABSENT},
+    {"none", VERDICT_ABSENT, VERDICT_ABSENT},
+    {"empty/x", VERDICT_ABSENT, VERDICT_ABSENT},
+    {"a/to-f", VERDICT_FILE, VERDICT_META},
+    {"a/to-f/", VERDICT_NOTDIR, VERDICT_NOTDIR},
+    {"a/to-f-slash", VERDICT_NOTDIR, VERDICT_META},
+    {"a/to-b", VERDICT_DIR, VERDICT_META},
+    {"a/to-b/", VERDICT_DIR, VERDICT_DIR},
+    {"a/to-b/g", VERDICT_FILE, VERDICT_FILE},
+    {"a/to-b-slash", VERDICT_DIR, VERDICT_META},
+    {"a/to-b-slash/g", VERDICT_FILE, VERDICT_FILE},
+    {"a/to-b/..", VERDICT_DIR, VERDICT_DIR},
+    {"a/to-b/round/h", VERDICT_FILE, VERDICT_FILE},
+    {"a/to-b/round/../g", VERDICT_FILE, VERDICT_FILE},
+    {"a/far", VERDICT_FILE, VERDICT_META},
+    {"a/self/self/self/f", VERDICT_FILE, VERDICT_FILE},
+    {"a/dangling", VERDICT_ABSENT, VERDICT_META},
+    {"a/dangling/x", VERDICT_ABSENT, VERDICT_ABSENT},
+    {"a/loop1", VERDICT_UNKNOWN, VERDICT_META},
+    {"a/loop1/x", VERDICT_UNKNOWN, VERDICT_UNKNOWN},
+    {"empty/abs/g", VERDICT_FILE, VERDICT_FILE},
+    {"empty/abs/../f", VERDICT_FILE, VERDICT_FILE},
+    {"a/fifo", VERDICT_META, VERDICT_META},
+    {"a/fifo/", VERDICT_NOTDIR, VERDICT_NOTDIR},
+    {"a/out/surely-not-there", VERDICT_UNKNOWN, VERDICT_UNKNOWN},
+    {"a/\xff\n\"", VERDICT_FILE, VERDICT_FILE},
+    {"a/b/hard", VERDICT_FILE, VERDICT_FILE},
+    {"..", VERDICT_DIR, VERDICT_DIR},
+    {"../surely-not-there", VERDICT_UNKNOWN, VERDICT_UNKNOWN},
+};
+
+START_TEST(test_row)
+{
+    const struct row *r = &rows[_i];
+    char path[512];
+    struct found found;
+
+    snprintf(path, sizeof path, *r->path ? "%s/%s" : "%s%s", tree.dir, r->path);
+    enum verdict v = lookup(&tree.view, path, strlen(path), 0, &found);
+    ck_assert_msg(v == r->follow, "%s: %s", path, verdicts[v]);
+    ck_assert_int_eq(found.node != DLC_NONE, v == VERDICT_FILE || v == VERDICT_META || v == VERDICT_DIR);
+    v = lookup(&tree.view, path, strlen(path), LOOKUP_NOFOLLOW, &found);
+    ck_assert_msg(v == r->nofollow, "%s, not followed: %s", path, verdicts[v]);
+}
+END_TEST
+
+START_TEST(test_no_path)
+{
+    struct found found;
+    char longer[300];
+
+    ck_assert_int_eq(lookup(&tree.view, "", 0, 0, &found), VERDICT_UNKNOWN);
+    ck_assert_int_eq(lookup(&tree.view, "a/f", 3, 0, &found), VERDICT_UNKNOWN);
+    ck_assert_int_eq(lookup(&tree.view, "/", 1, 0, &found), VERDICT_DIR);
+    ck_assert_uint_eq(found.node, 0);
+    ck_assert_int_eq(lookup(&tree.view, "/..", 3, 0, &found), VERDICT_DIR);
+    ck_assert_uint_eq(found.node, 0);
+    memset(longer, 'x', sizeof longer);
+    memcpy(longer, tree.dir, strlen(tree.dir));
+    longer[strlen(tree.dir)] = '/';
+    /* ENAMETOOLONG is the kernel's to say. */
+    ck_assert_int_eq(lookup(&tree.view, longer, sizeof longer, 0, &found), VERDICT_UNKNOWN);
+}
+END_TEST
+
+/* What a verdict claims has to be what the kernel says. */
+static void compare(const char *path, unsigned flags, unsigned *unknown)
+{
+    struct found found;
+    struct stat st;
+    const enum verdict v = lookup(&tree.view, path, strlen(path), flags, &found);
+    const int rc = flags & LOOKUP_NOFOLLOW ? lstat(path, &st) : stat(path, &st);
+    const int error = rc == 0 ? 0 : errno;
+    const struct dlc_node *n = found.node == DLC_NONE ? NULL : &tree.view.image.nodes[found.node];
+
+    switch (v) {
+    case VERDICT_UNKNOWN: ++*unknown; break;
+    case VERDICT_ABSENT: ck_assert_msg(error == ENOENT, "%s: ABSENT, errno %d", path, error); break;
+    case VERDICT_NOTDIR: ck_assert_msg(error == ENOTDIR, "%s: NOTDIR, errno %d", path, error); break;
+    case VERDICT_FILE:
+    case VERDICT_META:
+    case VERDICT_DIR:
+        ck_assert_msg(error == 0, "%s: %s, errno %d", path, verdicts[v], error);
+        ck_assert_msg(n->ino == st.st_ino && n->mode == st.st_mode && n->size == (uint64_t)st.st_size &&
+                          n->nlink == st.st_nlink && n->mtime == st.st_mtim.tv_sec,
+                      "%s: another file", path);
+        ck_assert_int_eq(v == VERDICT_DIR, S_ISDIR(st.st_mode));
+        break;
+    }
+}
+
+START_TEST(test_as_the_kernel)
+{
+    static const char *const parts[] = {
+        "a", "b", "c", "f", "g", "h", "empty", "abs", "hard", "fifo", "to-b", "round", "to-f", "to-f-slash", "to-b-slash",
+        "far", "dangling", "loop1", "loop2", "self", "none", ".", "..", "", "a", "b", "..", "\xff\n\"",
+    };
+    unsigned unknown = 0, all = 40000;
+    unsigned seed = 1;
+
+    for (unsigned i = 0; i < all; i++) {
+        char path[512];
+        int n = snprintf(path, sizeof path, "%s", tree.dir);
+        const int length = 1 + rand_r(&seed) % 7;
+        for (int k = 0; k < length; k++)
+            n += snprintf(path + n, sizeof path - (size_t)n, "/%s",
+                          parts[(unsigned)rand_r(&seed) % (sizeof parts / sizeof *parts)]);
+        if (rand_r(&seed) % 8 == 0)
+            strcat(path, "/");
+        compare(path, 0, &unknown);
+        compare(path, LOOKUP_NOFOLLOW, &unknown);
+    }
+    /* Only what leads out of the tree, or round in a loop, may be unknown. */
+    ck_assert_uint_lt(unknown, all / 4);
+}
+END_TEST
+
+START_TEST(test_links_limit)
+{
+    char path[4096];
+    struct found found;
+    struct stat st;
+    unsigned unknown = 0;
+
+    for (int links = 38; links <= 42; links++) {
+        int n = snprintf(path, sizeof path, "%s/a", tree.dir);
+        for (int i = 0; i < links; i++)
+            n += snprintf(path + n, sizeof path - (size_t)n, "/self");
+        ck_assert_int_eq(stat(path, &st), links <= 40 ? 0 : -1);
+        ck_assert_int_eq(lookup(&tree.view, path, strlen(path), 0, &found),
+                         links <= 40 ? VERDICT_DIR : VERDICT_UNKNOWN);
+        compare(path, 0, &unknown);
+    }
+}
+END_TEST
+
+START_TEST(test_from_a_directory)
+{
+    struct found found;
+    char path[512];
+
+    snprintf(path, sizeof path, "%s/a/b", tree.dir);
+    ck_assert_int_eq(lookup(&tree.view, path, strlen(path), 0, &found), VERDICT_DIR);
+    const uint32_t b = found.node;
+    ck_assert_int_eq(lookup_from(&tree.view, b, "c/h", 3, 0, &found), VERDICT_FILE);
+    ck_assert_int_eq(lookup_from(&tree.view, b, "../f", 4, 0, &found), VERDICT_FILE);
+    ck_assert_int_eq(lookup_from(&tree.view, b, "round/h", 7, 0, &found), VERDICT_FILE);
+    ck_assert_int_eq(lookup_from(&tree.view, b, "none", 4, 0, &found), VERDICT_ABSENT);
+    ck_assert_int_eq(lookup_from(&tree.view, b, path, strlen(path), 0, &found), VERDICT_DIR);
+    ck_assert_uint_eq(found.node, b);
+}
+END_TEST
+
+START_TEST(test_mirror_means_the_original)
+{
+    struct found found;
+    char path[512];
+
+    tree.view.prefix = "/shm/x/root";
+    tree.view.prefix_len = (uint32_t)strlen(tree.view.prefix);
+    snprintf(path, sizeof path, "%s%s/a/f", tree.view.prefix, tree.dir);
+    ck_assert_int_eq(lookup(&tree.view, path, strlen(path), 0, &found), VERDICT_FILE);
+    ck_assert_uint_eq(lookup_prefix(&tree.view, path, strlen(path)), tree.view.prefix_len);
+    ck_assert_int_eq(lookup(&tree.view, "/shm/x/root", 11, 0, &found), VERDICT_DIR);
+    ck_assert_uint_eq(found.node, 0);
+    ck_assert_uint_eq(lookup_prefix(&tree.view, "/shm/x/rooted", 13), 0);
+    ck_assert_uint_eq(lookup_prefix(&tree.view, "/shm/x/roo", 10), 0);
+}
+END_TEST
+
+/* A state that says: nothing is dirty, and all mounts agree. */
+static struct dlc_state state;
+static uint8_t dirty[4096];
+static struct dlc_mount_state mounts[64];
+
+static void give_state(void)
+{
+    ck_assert_uint_lt(tree.view.image.node_count, sizeof dirty);
+    ck_assert_uint_lt(tree.view.image.mount_count, 64);
+    for (int i = 0; i < 64; i++)
+        mounts[i].agrees = 1;
+    state.all_agree = 1;
+    tree.view.state = &state;
+    tree.view.dirty = dirty;
+    tree.view.mounts = mounts;
+}
+
+static enum verdict ask(const char *name, unsigned flags, struct found *found)
+{
+    char path[512];
+
+    snprintf(path, sizeof path, "%s/%s", tree.dir, name);
+    return lookup(&tree.view, path, strlen(path), flags, found);
+}
+
+START_TEST(test_dirty)
+{
+    struct found found, other;
+
+    give_state();
+    ck_assert_int_eq(ask("a/b", 0, &found), VERDICT_DIR);
+    const uint32_t b = found.node;
+    ck_assert_int_eq(ask("a/b/g", 0, &found), VERDICT_FILE);
+    state.any_dirty = 1;
+    dirty[found.node] = DLC_D_SELF;
+    ck_assert_int_eq(ask("a/b/g", 0, &other), VERDICT_UNKNOWN);
+    ck_assert_int_eq(ask("a/to-b/g", 0, &other), VERDICT_UNKNOWN);
+    ck_assert_int_eq(ask("a/b/none", 0, &other), VERDICT_ABSENT);
+    ck_assert_int_eq(ask("a/b/g", LOOKUP_CHANGED, &other), VERDICT_FILE);
+    ck_assert_uint_eq(other.node, found.node);
+    dirty[b] = DLC_D_NAMES;
+    ck_assert_int_eq(ask("a/b/none", 0, &other), VERDICT_UNKNOWN);
+    ck_assert_uint_eq(other.parent, b);
+    ck_assert_int_eq(ask("a/b/hard", 0, &other), VERDICT_FILE);
+    ck_assert_int_eq(ask("a/b", 0, &other), VERDICT_UNKNOWN); /* its time of modification */
+    dirty[b] = DLC_D_SELF;
+    ck_assert_int_eq(ask("a/b/hard", 0, &other), VERDICT_UNKNOWN);
+    ck_assert_int_eq(ask("a/b/c/h", 0, &other), VERDICT_UNKNOWN);
+    ck_assert_int_eq(ask("a/f", 0, &other), VERDICT_FILE);
+}
+END_TEST
+
+START_TEST(test_another_mount)
+{
+    struct found found;
+
+    give_state();
+    ck_assert_int_eq(ask("a/f", 0, &found), VERDICT_FILE);
+    state.all_agree = 0;
+    mounts[tree.view.image.nodes[found.node].mount].agrees = 0;
+    ck_assert_int_eq(ask("a/f", 0, &found), VERDICT_UNKNOWN);
+    ck_assert_int_eq(ask("a/none", 0, &found), VERDICT_UNKNOWN);
+    ck_assert_int_eq(ask("a/to-b/g", 0, &found), VERDICT_UNKNOWN);
+}
+END_TEST
+
+START_TEST(test_name_without_stat)
+{
+    struct manifest *m = manifest_new();
+    struct found found;
+    char path[512];
+
+    snprintf(path, sizeof path, "%s/a/f", tree.dir);
+    manifest_add(m, path, MANIFEST_DATA)->counts.open = 1;
+    m->policy.prefixes = calloc(1, sizeof(char *));
+    m->policy.prefixes[0] = strdup(tree.dir);
+    m->policy.prefix_count = 1;
+    test_tree_build(&tree, m);
+    manifest_free(m);
+    ck_assert_int_eq(ask("a/f", 0, &found), VERDICT_FILE);
+    ck_assert_int_eq(ask("a/none", 0, &found), VERDICT_ABSENT);
+    ck_assert_int_eq(ask("a/b", 0, &found), VERDICT_UNKNOWN);
+    ck_assert_int_eq(ask("a/b/g", 0, &found), VERDICT_UNKNOWN);
+    ck_assert_int_eq(ask("a/to-b", 0, &found), VERDICT_UNKNOWN);
+    ck_assert_int_eq(ask("a/to-b/g", 0, &found), VERDICT_UNKNOWN);
+    ck_assert_int_eq(ask("a/fifo", 0, &found), VERDICT_UNKNOWN);
+    ck_assert_int_eq(ask("none", 0, &found), VERDICT_UNKNOWN); /* nobody asked for it there: not frozen */
+}
+END_TEST
+
+Suite *suite_lookup(void)
+{
+    Suite *s = suite_create("lookup");
+    TCase *c = tcase_create("lookup");
+
+    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_set_timeout(c, 60);
+    tcase_add_loop_test(c, test_row, 0, sizeof rows / sizeof *rows);
+    tcase_add_test(c, test_no_path);
+    tcase_add_test(c, test_as_the_kernel);
+    tcase_add_test(c, test_links_limit);
+    tcase_add_test(c, test_from_a_directory);
+    tcase_add_test(c, test_mirror_means_the_original);
+    tcase_add_test(c, test_dirty);
+    tcase_add_test(c, test_another_mount);
+    tcase_add_test(c, test_name_without_stat);
+    suite_add_tcase(s, c);
+    return s;
+}

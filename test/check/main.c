@@ -1,0 +1,18 @@
+/* All suites of units; the last line is the count. */
+#include <stdio.h>
+
+#include "test/check/suites.h"
+
+int main(void)
+{
+    SRunner *runner = srunner_create(suite_lookup());
+
+    srunner_add_suite(runner, suite_build());
+    srunner_add_suite(runner, suite_policy());
+    srunner_add_suite(runner, suite_spool());
+    srunner_run_all(runner, CK_NORMAL);
+    const int run = srunner_ntests_run(runner), failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    printf("%d passed, %d failed\n", run - failed, failed);
+    return failed || !run;
+}

@@ -1,0 +1,13 @@
+/* One Check suite a module. */
+#ifndef DLCACHE_SUITES_H
+#define DLCACHE_SUITES_H
+
+#include <check.h>
+
+Suite *suite_build(void);
+Suite *suite_lookup(void);
+Suite *suite_manifest(void);
+Suite *suite_policy(void);
+Suite *suite_spool(void);
+
+#endif

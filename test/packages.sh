@@ -1,0 +1,26 @@
+#!/bin/sh
+# Installs the packages that building, testing and the demonstration need, on Debian and Ubuntu. As another user than
+# root it only says which are missing, and the command that installs them.
+set -eu
+wanted="gcc libc6-dev make pkg-config mpich libmpich-dev uthash-dev libjansson-dev libxxhash-dev check \
+strace python3 python3-scipy python3-pandas"
+[ "${1:-}" = test ] && wanted="$wanted clang valgrind python3-jsonschema util-linux procps gdb"
+
+missing=
+for package in $wanted; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+if ! command -v apt-get >/dev/null; then
+    echo "dlcache: this is not Debian or Ubuntu; please install what corresponds to:$missing" >&2
+    exit 1
+fi
+if [ "$(id -u)" -ne 0 ]; then
+    echo "dlcache: packages are missing:$missing" >&2
+    echo "dlcache: install them with: sudo apt-get install --no-install-recommends$missing" >&2
+    exit 1
+fi
+echo "installing:$missing" >&2
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq >&2
+apt-get install -y -qq --no-install-recommends $missing >&2
