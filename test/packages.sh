@@ -4,7 +4,7 @@
 set -eu
 wanted="gcc libc6-dev make pkg-config mpich libmpich-dev uthash-dev libjansson-dev libxxhash-dev check \
 strace python3 python3-scipy python3-pandas"
-[ "${1:-}" = test ] && wanted="$wanted clang valgrind python3-jsonschema util-linux procps gdb"
+[ "${1:-}" = test ] && wanted="$wanted clang valgrind python3-jsonschema python3-mpi4py openmpi-bin binutils util-linux procps gdb"
 
 missing=
 for package in $wanted; do

@@ -9,11 +9,12 @@
 
 /* Pages that were found readable. A path that is not readable has to give EFAULT, as from the kernel, and no fault in
  * here. A page that a string was once read from is taken to stay: asking each time would double the cost of a call. */
-static uintptr_t readable_pages[64];
+#define PAGES 1024
+static uintptr_t readable_pages[PAGES];
 
 static bool page_readable(uintptr_t page)
 {
-    uintptr_t *slot = &readable_pages[(page / PAGE) % 64];
+    uintptr_t *slot = &readable_pages[(page / PAGE) % PAGES];
 
     if (__builtin_expect(__atomic_load_n(slot, __ATOMIC_RELAXED) == page, 1))
         return true;

@@ -125,9 +125,9 @@ int readdir64_r(DIR *dir, struct dirent64 *entry, struct dirent64 **result)
 }
 #pragma GCC diagnostic pop
 
-ssize_t getdents64(int fd, void *buf, size_t size)
+/* n bytes of entries, as they were read from fd. */
+static ssize_t correct_all(ssize_t n, int fd, void *buf)
 {
-    const ssize_t n = REAL(getdents64)(fd, buf, size);
     const uint32_t node = n > 0 && shim.serving ? shim_node_of_fd(fd) : DLC_NONE;
 
     if (node == DLC_NONE)
@@ -138,6 +138,21 @@ ssize_t getdents64(int fd, void *buf, size_t size)
         at += entry->d_reclen;
     }
     return n;
+}
+
+ssize_t getdents64(int fd, void *buf, size_t size)
+{
+    return correct_all(REAL(getdents64)(fd, buf, size), fd, buf);
+}
+
+ssize_t getdirentries(int fd, char *buf, size_t size, off_t *base)
+{
+    return correct_all(REAL(getdirentries)(fd, buf, size, base), fd, buf);
+}
+
+ssize_t getdirentries64(int fd, char *buf, size_t size, off64_t *base)
+{
+    return correct_all(REAL(getdirentries64)(fd, buf, size, base), fd, buf);
 }
 
 /* --- streams ---------------------------------------------------------------------------------------------------- */

@@ -25,7 +25,10 @@
 #include "recorder/note.h"
 
 /* The C library's headers promise that paths are not NULL; programs break the promise, and the kernel answers EFAULT. */
-#ifndef __clang__
+#ifdef __clang__
+#pragma clang diagnostic ignored "-Wpointer-bool-conversion"
+#pragma clang diagnostic ignored "-Wtautological-pointer-compare"
+#else
 #pragma GCC diagnostic ignored "-Wnonnull-compare"
 #endif
 

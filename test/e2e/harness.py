@@ -16,6 +16,8 @@ BUILD = os.path.abspath(os.environ.get("BUILD", os.path.join(TOP, "build")))
 PROGS = os.path.join(BUILD, "progs")
 DLCACHE = os.path.join(BUILD, "dlcache")
 PYTHON = "/usr/bin/python3"
+STDLIB = subprocess.run([PYTHON, "-c", "import os; print(os.path.dirname(os.__file__))"], stdout=subprocess.PIPE,
+                        text=True, check=True).stdout.strip()  # "/usr/lib/python3.11"
 MPIEXEC = os.environ.get("MPIEXEC", "mpiexec.mpich")
 SHM = "/dev/shm"
 
@@ -25,6 +27,8 @@ UNWANTED = re.compile(r"^(DLCACHE_|LD_|PYTHON|PMI|PMIX|OMPI|SLURM|PBS|LSB|FLUX|G
 
 def environment(**more):
     env = {k: v for k, v in os.environ.items() if not UNWANTED.match(k)}
+    # Leaks are the units' and valgrind's to find: here processes are traced, and MPI never frees everything.
+    env["ASAN_OPTIONS"] = "detect_leaks=0"
     env.update({k: str(v) for k, v in more.items() if v is not None})
     return env
 
@@ -95,11 +99,12 @@ class Case(unittest.TestCase):
         self.assertTrue(os.path.isdir(lines[0]), lines)
         return lines[0]
 
-    def strace(self, argv, env=None, what="%file,getdents64", status=0, timeout=300):
-        """Runs argv under strace: (result, its lines, all processes', descriptors shown with their paths)."""
+    def strace(self, argv, env=None, what="%file,getdents64", status=0, timeout=300, exports=()):
+        """Runs argv under strace: (result, its lines, all processes', descriptors shown with their paths). `exports`:
+        "NAME=VALUE", for argv alone."""
         log = self.path("strace.%d" % len(os.listdir(self.tmp)))
         result = self.run_command(["strace", "-f", "-y", "-qq", "-e", "signal=none", "-e", "trace=" + what,
-                                   "-s", "4096", "-o", log, *argv], env=env, status=status, timeout=timeout)
+                                   "-s", "4096", "-o", log, *(a for e in exports for a in ("-E", e)), *argv], env=env, status=status, timeout=timeout)
         with open(log, errors="surrogateescape") as f:
             lines = [line.split(None, 1)[1].rstrip("\n") for line in f if " " in line]
         return result, lines

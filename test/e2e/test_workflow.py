@@ -2,11 +2,8 @@
 import json
 import os
 import re
-import subprocess
-import sys
-import unittest
 
-from harness import BUILD, DLCACHE, MPIEXEC, PYTHON, PROGS, Case, environment
+from harness import BUILD, DLCACHE, MPIEXEC, PYTHON, STDLIB, Case, environment
 
 IMPORT = "import scipy.stats, pandas"
 # What the program says of itself and of its modules: to be the same however it was started.
@@ -23,8 +20,7 @@ for name in sorted(sys.modules):
 print(sorted(os.listdir(os.path.dirname(pandas.__file__))))
 sys.exit(7)
 """
-SOFTWARE = ("/usr/lib/python3/", "/usr/lib/python3.11/", "/usr/share/zoneinfo/",
-            "/usr/lib/python3\"", "/usr/lib/python3.11\"", "/usr/share/zoneinfo\"")
+SOFTWARE = [d + end for d in ("/usr/lib/python3", STDLIB, "/usr/share/zoneinfo") for end in "/\"'>"]
 
 
 class Workflow(Case):
@@ -84,11 +80,28 @@ class Workflow(Case):
     def test_environment_variables_attach_as_well(self):
         d = self.stage(self.manifest)
         native = self.run_command([PYTHON, "-c", FACTS], status=7)
-        for form in ('eval "$("$0" env --stage "$1")"; exec "$2" -c "$3"',
-                     'exec env $("$0" env --stage "$1" --export | tr , " ") "$2" -c "$3"'):
-            served, lines = self.strace(["sh", "-c", form, DLCACHE, d, PYTHON, FACTS], status=7)
+        names = ["DLCACHE_STAGE", "GLIBC_TUNABLES", "LD_AUDIT", "LD_PRELOAD"]
+        show = "; ".join('printf "%%s\\0" "%s=$%s"' % (n, n) for n in names)
+        shell = self.run_command(["sh", "-c", 'eval "$("$0" env --stage "$1")"; ' + show, DLCACHE, d],
+                                 env=environment(LD_PRELOAD="", LD_AUDIT="", GLIBC_TUNABLES=""))
+        srun = self.dlcache("env", "--stage", d, "--export")
+        for exports in (shell.stdout.rstrip("\0").split("\0"), srun.stdout.strip().split(",")):
+            self.assertEqual(sorted(e.split("=")[0] for e in exports), names)
+            served, lines = self.strace([PYTHON, "-c", FACTS], exports=exports, status=7)
             self.assertEqual(served.stdout, native.stdout)
-            self.assert_served([line for line in lines if "dlcache" not in line])
+            self.assert_served(lines)
+
+    def test_lists_of_others_are_kept(self):
+        d = self.stage(self.manifest)
+        out = self.dlcache("env", "--stage", d, env=environment(LD_PRELOAD="libm.so.6", LD_AUDIT="", GLIBC_TUNABLES=""))
+        self.assertIn("export LD_PRELOAD='%s/lib/libdlcache.so:libm.so.6'\n" % d, out.stdout)
+        self.assertIn("export LD_AUDIT='%s/lib/libdlcache-audit.so'\n" % d, out.stdout)
+        again = self.run_command(["sh", "-c", 'eval "$("$0" env --stage "$1")"; eval "$("$0" env --stage "$1")"; '
+                                  'echo "$LD_PRELOAD"', DLCACHE, d])
+        self.assertEqual(again.stdout, d + "/lib/libdlcache.so\n")
+        code = "import os; print(os.environ['LD_PRELOAD'])"
+        run = self.run_command([d + "/run", PYTHON, "-c", code], env=environment(LD_PRELOAD="libm.so.6"))
+        self.assertEqual(run.stdout, d + "/lib/libdlcache.so:libm.so.6\n")
 
     def test_children_are_served(self):
         d = self.stage(self.manifest)
@@ -137,7 +150,7 @@ class Trouble(Case):
 
     def test_a_whole_one_is_used(self):
         said = self.dlcache("run", "--stage", self.d, "--", PYTHON, "-c", self.CODE, status=5)
-        self.assertEqual(said.stdout, "/usr/lib/python3.11/json/__init__.py\n")
+        self.assertEqual(said.stdout, STDLIB + "/json/__init__.py\n")
 
     def test_missing(self):
         self.assert_native(self.place + "/none", "no such directory", launcher=False)
@@ -196,11 +209,11 @@ class Trouble(Case):
     def test_removed_while_the_program_runs(self):
         code = """
 import os, subprocess, sys
-print(os.stat('/usr/lib/python3.11/json/__init__.py').st_size > 0)
+print(os.stat(os.__file__.replace('os.py', 'json/__init__.py')).st_size > 0)
 subprocess.run(['/bin/rm', '-rf', sys.argv[1]], env={}, check=True)
 import json, json.tool, ctypes, unittest
-print(json.__file__, sorted(os.listdir('/usr/lib/python3.11/json')))
-print(open('/usr/lib/python3.11/json/__init__.py').read()[:20])
+print(json.__file__, sorted(os.listdir(os.path.dirname(json.__file__))))
+print(open(os.__file__.replace('os.py', 'json/__init__.py')).read()[:20])
 print(subprocess.run([sys.executable, '-c', 'import json; print(json.__file__)'], capture_output=True).stdout)
 """
         native = self.run_command([PYTHON, "-c", code, self.path("none")])
@@ -214,7 +227,7 @@ print(subprocess.run([sys.executable, '-c', 'import json; print(json.__file__)']
         for value, served in (("1", False), ("0", True), ("", True)):
             _, lines = self.strace([self.d + "/run", PYTHON, "-c", self.CODE],
                                    env=environment(DLCACHE_DISABLE=value), status=5)
-            self.assertEqual(self.touching(lines, "/usr/lib/python3.11/json") == [], served, value)
+            self.assertEqual(self.touching(lines, STDLIB + "/json") == [], served, value)
 
     def test_unstage_removes_it(self):
         self.dlcache("unstage", self.d)
@@ -243,7 +256,7 @@ class BadManifests(Case):
 
     def test_a_field_is_missing(self):
         manifest = self.path("m.json")
-        self.record(manifest, [PYTHON, "-c", "import json"], include=["/usr/lib/python3.11/json"])
+        self.record(manifest, [PYTHON, "-c", "import json"], include=[STDLIB + "/json"])
         with open(manifest) as f:
             lines = f.read().split("\n")
         at = next(i for i, line in enumerate(lines) if '"kind"' in line)
@@ -271,3 +284,20 @@ class BadManifests(Case):
         result = self.stage(self.path("none.json"), status=None)
         self.assertNotEqual(result.returncode, 0)
         self.assertIn("none.json", result.stderr)
+
+
+class OpenMPI(Case):
+    """A stager on MPICH, an application on Open MPI (Debian's mpi4py): the one must not care about the other."""
+
+    def test_application_on_another_mpi(self):
+        code = ("from mpi4py import MPI; import json; w = MPI.COMM_WORLD; "
+                "print(w.Get_size(), w.allreduce(w.Get_rank()), json.__file__, MPI.__file__)")
+        manifest = self.path("m.json")
+        run = ["mpiexec.openmpi", "--allow-run-as-root", "--oversubscribe", "-n", "2"]
+        self.record(manifest, [*run, PYTHON, "-c", code], include=["/usr"])
+        d = self.stage(manifest, ranks=2)
+        native = self.run_command([*run, PYTHON, "-c", code])
+        self.assertEqual(native.stdout.count("2 1 "), 2)
+        served, lines = self.strace([*run, d + "/run", PYTHON, "-c", code])
+        self.assertEqual(sorted(served.stdout.splitlines()), sorted(native.stdout.splitlines()))
+        self.assertEqual(self.touching(lines, "/usr/lib/python3/dist-packages/mpi4py", STDLIB + "/json"), [])

@@ -176,8 +176,9 @@ static void at(int dirfd, const char *path)
         say_errno("readlinkat", n);
         printf("    %.20s\n", buf);
     }
-    struct dirent **list;
-    say_names("scandirat", list, scandirat(dirfd, path, &list, no_dots, by_name));
+    struct dirent **list = NULL;
+    const int names = scandirat(dirfd, path, &list, no_dots, by_name);
+    say_names("scandirat", list, names);
 }
 
 static void plain(const char *path)
@@ -249,8 +250,9 @@ static void plain(const char *path)
     int fd = open(path, O_RDONLY | O_DIRECTORY);
     if (fd >= 0)
         say_stream("fdopendir", fdopendir(fd), 0);
-    struct dirent **list;
-    say_names("scandir", list, scandir(path, &list, NULL, alphasort));
+    struct dirent **list = NULL;
+    const int names = scandir(path, &list, NULL, alphasort);
+    say_names("scandir", list, names);
     fd = open(path, O_RDONLY | O_DIRECTORY);
     if (fd >= 0) {
         say_errno("fchdir", fchdir(fd));

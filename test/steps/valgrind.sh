@@ -1,0 +1,25 @@
+# The command under valgrind: no error, nothing leaked.
+set -eu
+lib=$(/usr/bin/python3 -c 'import os; print(os.path.dirname(os.__file__))')
+make --no-print-directory SAN= BUILD="$1/plain" all >/dev/null
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+build=$(cd "$1/plain" && pwd)
+# check STATUS COMMAND...
+check() {
+    expect=$1
+    shift
+    valgrind -q --leak-check=full --errors-for-leak-kinds=definite,possible --error-exitcode=99 "$@" >"$work/out" 2>&1 ||
+        [ $? -eq "$expect" ] || { cat "$work/out"; echo "FAILED: $*"; exit 1; }
+}
+cd "$work"
+check 0 "$build/dlcache" record -o a.json --include "$lib" -- /usr/bin/python3 -c 'import json'
+check 0 "$build/dlcache" record -o b.json --include "$lib" -- /usr/bin/python3 -c 'import ast'
+check 0 "$build/dlcache" show a.json
+check 0 "$build/dlcache" show --json a.json
+check 1 "$build/dlcache" diff a.json b.json
+check 1 "$build/dlcache" diff --json a.json b.json
+head -c 3000 a.json >cut.json
+check 2 "$build/dlcache" show cut.json
+check 1 "$build/dlcache" unstage /dev/shm/dlcache-0/none
+check 2 "$build/dlcache" nonsense
