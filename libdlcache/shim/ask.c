@@ -71,6 +71,18 @@ static long read_fd_link(int fd, char *buf)
     return len < PATH_MAX ? len : 0;
 }
 
+uint32_t shim_original_node_of_fd(int fd)
+{
+    char path[PATH_MAX];
+    struct found found;
+    const long n = read_fd_link(fd, path);
+
+    if (n <= 0 || path[0] != '/')
+        return DLC_NONE;
+    lookup(&shim.stage.view, path, (size_t)n, LOOKUP_NOFOLLOW | LOOKUP_CHANGED, &found);
+    return found.node;
+}
+
 static __attribute__((noinline)) enum verdict ask_relative(int dirfd, const char *path, size_t len, unsigned flags,
                                                            struct found *found)
 {

@@ -25,6 +25,15 @@ static void mark_links(const struct dlc_node *n)
             mark(i, DLC_D_SELF);
 }
 
+void shim_changed_node(uint32_t node)
+{
+    const struct dlc_node *n = &shim.stage.view.image.nodes[node];
+
+    mark(node, DLC_D_SELF);
+    if (n->kind != DT_DIR && n->nlink > 1)
+        mark_links(n);
+}
+
 void shim_changed_slow(int dirfd, const char *path, unsigned flags, bool failed)
 {
     struct found found;
@@ -33,12 +42,8 @@ void shim_changed_slow(int dirfd, const char *path, unsigned flags, bool failed)
     if (failed || !shim.serving)
         return;
     shim_ask(dirfd, path, (flags & LOOKUP_NOFOLLOW) | LOOKUP_CHANGED, &found);
-    if (found.node != DLC_NONE) {
-        const struct dlc_node *n = &shim.stage.view.image.nodes[found.node];
-        mark(found.node, DLC_D_SELF);
-        if (n->kind != DT_DIR && n->nlink > 1)
-            mark_links(n);
-    }
+    if (found.node != DLC_NONE)
+        shim_changed_node(found.node);
     if (flags & CHANGED_NAME && found.parent != DLC_NONE)
         mark(found.parent, DLC_D_NAMES);
 }
@@ -135,6 +140,8 @@ int link(const char *from, const char *to)
 int linkat(int fromfd, const char *from, int tofd, const char *to, int flags)
 {
     struct pass p, q;
+    if (flags & AT_EMPTY_PATH)
+        shim_reopen(fromfd);
     shim_pass(&p, fromfd, from);
     shim_pass(&q, tofd, to);
     const int rc = REAL(linkat)(p.dirfd, p.path, q.dirfd, q.path, flags);
@@ -232,6 +239,8 @@ int lchown(const char *path, uid_t owner, gid_t group)
 int fchownat(int dirfd, const char *path, uid_t owner, gid_t group, int flags)
 {
     struct pass p;
+    if (flags & AT_EMPTY_PATH && shim_strlen(path) == 0)
+        return fchown(dirfd, owner, group);
     shim_pass(&p, dirfd, path);
     return changed(REAL(fchownat)(p.dirfd, p.path, owner, group, flags), dirfd, path, follow(flags));
 }
@@ -261,6 +270,8 @@ int futimesat(int dirfd, const char *path, const struct timeval times[2])
 int utimensat(int dirfd, const char *path, const struct timespec times[2], int flags)
 {
     struct pass p;
+    if (!path && dirfd != AT_FDCWD)
+        shim_reopen(dirfd);
     shim_pass(&p, dirfd, path);
     return changed(REAL(utimensat)(p.dirfd, p.path, times, flags), dirfd, path, follow(flags));
 }

@@ -14,7 +14,10 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/time.h>
 #include <sys/types.h>
 #include <string.h>
@@ -94,6 +97,12 @@ bool shim_mirror_path(uint32_t node, char buf[MIRROR_MAX]);
 /* The node of an open descriptor, or DLC_NONE where it is not the mirror's. */
 uint32_t shim_node_of_fd(int fd);
 
+/* Makes a descriptor of the mirror one of the original: the node; DLC_NONE where it was none of the mirror's. */
+uint32_t shim_reopen(int fd);
+
+/* The node that an open descriptor of the original belongs to, by its path; DLC_NONE where it is none of the image's. */
+uint32_t shim_original_node_of_fd(int fd);
+
 /* --- answering ------------------------------------------------------------------------------------------------ */
 
 /* Stat data of a node, as this node's file system would give them. */
@@ -121,6 +130,7 @@ static inline void shim_note(enum spool_op op, bool failed, int dirfd, const cha
 enum {
     CHANGED_NAME = 1 << 8, /* a name came or went, rather than what was there was changed */
 };
+void shim_changed_node(uint32_t node); /* the same for one that is known already */
 void shim_changed_slow(int dirfd, const char *path, unsigned flags, bool failed);
 static inline void shim_changed(int dirfd, const char *path, unsigned flags, bool failed)
 {
