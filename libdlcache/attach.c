@@ -68,8 +68,7 @@ void settings_read(struct settings *set, char *const *envp)
         set->rank = env_number(envp, ranks[i]);
 }
 
-/* What the kernel answers about this process's root and mount name space is what it answered the stager. */
-static int same_view(const struct dlc_state *state)
+int attach_same_view(const struct dlc_state *state)
 {
     struct stat st;
 
@@ -82,7 +81,7 @@ int attach(struct stage *s, const struct settings *set)
 {
     int rc = stage_open(s, set->stage);
 
-    if (rc == 0 && !same_view(s->view.state)) {
+    if (rc == 0 && !attach_same_view(s->view.state)) {
         stage_close(s);
         rc = -EXDEV;
     }

@@ -20,6 +20,9 @@ void settings_read(struct settings *set, char *const *envp);
  * same root). 0, or -errno as stage_open; -EXDEV when it does not. */
 int attach(struct stage *s, const struct settings *set);
 
+/* What the kernel answers about this process's root and mount name space is what it answered the stager. */
+int attach_same_view(const struct dlc_state *state);
+
 /* The value of `name` in envp, or NULL. */
 const char *env_value(char *const *envp, const char *name);
 

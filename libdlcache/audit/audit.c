@@ -14,6 +14,7 @@ EXPORT unsigned la_version(unsigned version);
 EXPORT char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag);
 EXPORT unsigned la_objopen(struct link_map *map, Lmid_t lmid, uintptr_t *cookie);
 EXPORT unsigned la_objclose(uintptr_t *cookie);
+EXPORT void la_preinit(uintptr_t *cookie);
 EXPORT void la_activity(uintptr_t *cookie, unsigned flag);
 
 struct audit audit;
@@ -57,6 +58,7 @@ static __attribute__((constructor)) void start(int argc, char **argv, char **env
     if (set.stage) {
         set.log = 0; /* the preloaded library says it */
         audit.serving = attach(&audit.stage, &set) == 0;
+        audit.euid = sys_geteuid();
     }
 }
 
@@ -198,6 +200,12 @@ static char *answer_candidate(const char *path)
     }
 }
 
+/* The program may have gone elsewhere (chroot, setns), or become somebody else, since it began to run. */
+static bool still_here(void)
+{
+    return !audit.running || (sys_geteuid() == audit.euid && attach_same_view(audit.stage.view.state));
+}
+
 char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
 {
     struct object *loader = (struct object *)*cookie;
@@ -207,7 +215,7 @@ char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
     if (flag == LA_SER_ORIG)
         asked_by = loader;
     answered[0] = '\0';
-    if (audit.serving) {
+    if (audit.serving && still_here()) {
         char *path = flag == LA_SER_ORIG ? answer(name, loader) : answer_candidate(name);
         if (path)
             return path;
@@ -289,6 +297,13 @@ unsigned la_objclose(uintptr_t *cookie)
         free_objects = o;
     }
     return 0;
+}
+
+/* All that is needed from the start is loaded; now the program itself begins. */
+void la_preinit(uintptr_t *cookie)
+{
+    (void)cookie;
+    audit.running = true;
 }
 
 /* A batch of loading is over: as ld.so, which maps its cache anew for the next. */

@@ -26,6 +26,8 @@ struct object {
 struct audit {
     bool serving;
     bool recording;
+    bool running;             /* the program's own code may have run */
+    unsigned euid;            /* when it attached */
     struct stage stage;
     struct recorder recorder;
     const char *library_path; /* LD_LIBRARY_PATH, or NULL */

@@ -111,7 +111,7 @@ static __attribute__((noinline)) enum verdict ask_relative(int dirfd, const char
 enum verdict shim_ask(int dirfd, const char *path, unsigned flags, struct found *found)
 {
     found->node = found->parent = DLC_NONE;
-    if (!shim.serving)
+    if (!shim.serving || (__atomic_load_n(&shim.left, __ATOMIC_RELAXED) && !(flags & LOOKUP_CHANGED)))
         return VERDICT_UNKNOWN;
     const long len = shim_strlen(path);
     if (len <= 0)

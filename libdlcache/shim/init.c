@@ -2,6 +2,7 @@
 #include <dlfcn.h>
 
 #include "libdlcache/attach.h"
+#include "libdlcache/sys.h"
 #include "shim.h"
 
 struct shim shim;
@@ -57,6 +58,8 @@ static __attribute__((constructor(101))) void start(int argc, char **argv, char 
     settings_read(&set, envp);
     if (set.record)
         shim.recording = recorder_open(&shim.recorder, set.record, "preload", set.rank) == 0;
+    shim.euid = sys_geteuid();
+    shim.egid = (unsigned)sys_call(__NR_getegid, 0, 0, 0, 0);
     if (set.stage)
         shim.serving = attach(&shim.stage, &set) == 0;
 }

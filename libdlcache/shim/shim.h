@@ -64,11 +64,13 @@ void shim_resolve(enum symbol symbol);
 struct shim {
     bool serving;
     bool recording;
+    bool left;            /* the process sees other files now than its stage: see process.c */
+    unsigned euid, egid;  /* when it attached */
     struct stage stage;
     struct recorder recorder;
 };
 
-extern struct shim shim; /* written by the constructor alone */
+extern struct shim shim; /* written by the constructor alone, but for `left` */
 
 /* --- asking --------------------------------------------------------------------------------------------------- */
 

@@ -2,8 +2,9 @@
 import os
 import re
 import subprocess
+import unittest
 
-from harness import BUILD, PYTHON, PROGS, TOP, Case, environment
+from harness import BUILD, PYTHON, PROGS, STDLIB, TOP, Case, environment
 
 
 class Tree(Case):
@@ -276,6 +277,75 @@ except BlockingIOError:
                          .replace("b'nts '", "b'nts '").split())
 
 
+@unittest.skipIf(os.geteuid() != 0, "only root can become somebody else")
+class Elsewhere(Tree):
+    """A process that sees other files, or may see fewer, is served no more."""
+
+    def same(self, code, *args):
+        code = "import ctypes, os, sys\nroot = sys.argv[1]\nlibc = ctypes.CDLL(None)\n" + code
+        d = self.staged()
+        native = self.run_command([PYTHON, "-c", code, self.root, *args])
+        served = self.run_command([d + "/run", PYTHON, "-c", code, self.root, *args])
+        self.assertEqual((served.stdout, served.stderr), (native.stdout, native.stderr))
+        self.assertNotEqual(native.stdout, "")
+
+    def test_another_user(self):
+        os.chmod(self.tmp, 0o755)
+        os.chmod(self.root + "/a/b", 0o700)
+        self.same("""
+print(os.path.exists(root + '/a/b/g'))
+os.setresuid(65534, 65534, 0)
+print(os.path.exists(root + '/a/b/g'), os.access(root + '/a/f', os.R_OK))
+os.seteuid(0)
+print(os.path.exists(root + '/a/b/g'))
+""")
+
+    def test_another_root(self):
+        os.makedirs(self.root + "/jail" + self.root + "/a")
+        self.same("""
+fd = os.open(root + '/a/f', os.O_RDONLY)
+st = os.fstat(fd)
+os.chroot(root + '/jail')
+print(os.path.exists(root + '/a'), os.path.exists(root + '/a/f'), os.fstat(fd) == st)
+""")
+
+    def test_modules_after_chroot(self):
+        code = """
+import os, sys
+os.chroot('/proc/self/root' if len(sys.argv) < 2 else sys.argv[1])
+import _ctypes, _json
+print(_ctypes.__file__, _json.__file__)
+"""
+        root = self.path("root")
+        os.makedirs(root + "/usr/lib")
+        for name in ("usr/lib", "lib", "lib64"):
+            os.makedirs(root + "/" + name, exist_ok=True)
+        manifest = self.path("m.json")
+        self.record(manifest, [PYTHON, "-c", code], include=["/usr"])
+        d = self.stage(manifest)
+        # Python's own directory is there under the other root as well, and what the modules need.
+        self.run_command(["cp", "-a", STDLIB, root + STDLIB])
+        for name in ("libffi.so.8", "libc.so.6", "libm.so.6"):
+            found = [p for p in ("/usr/lib/x86_64-linux-gnu/", "/usr/lib/aarch64-linux-gnu/") if os.path.exists(p + name)]
+            os.makedirs(root + found[0], exist_ok=True)
+            self.run_command(["cp", "-L", found[0] + name, root + found[0] + name])
+        argv = [PYTHON, "-c", code, root]
+        native = self.run_command(argv)
+        served = self.run_command([d + "/run", *argv])
+        self.assertEqual((served.stdout, served.stderr), (native.stdout, native.stderr))
+
+    def test_another_mount(self):
+        os.makedirs(self.root + "/other")
+        self.write("tree/other/f", "another")
+        self.same("""
+assert libc.unshare(0x20000) == 0
+assert libc.mount(b'none', b'/', None, 0x44000, None) == 0
+print(open(root + '/a/f').read())
+assert libc.mount((root + '/other').encode(), (root + '/a').encode(), None, 0x1000, None) == 0
+print(open(root + '/a/f').read(), os.listdir(root + '/a'))
+""")
+
+
 class Surface(Case):
     def test_exports_are_the_table(self):
         with open(TOP + "/libdlcache/shim/symbols.def") as f:
@@ -289,7 +359,7 @@ class Surface(Case):
         self.assertNotIn("NEEDED", read.stdout)
         nm = self.run_command(["nm", "-D", BUILD + "/libdlcache-audit.so"])
         self.assertEqual(sorted(line.split()[-2:] for line in nm.stdout.splitlines()),
-                         [["T", "la_activity"], ["T", "la_objclose"], ["T", "la_objopen"], ["T", "la_objsearch"], ["T", "la_version"]])
+                         [["T", "la_activity"], ["T", "la_objclose"], ["T", "la_objopen"], ["T", "la_objsearch"], ["T", "la_preinit"], ["T", "la_version"]])
 
     def test_the_preloaded_library_calls_nothing_that_it_may_not(self):
         nm = self.run_command(["nm", "-D", "--undefined-only", BUILD + "/libdlcache.so"])
