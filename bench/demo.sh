@@ -38,9 +38,10 @@ RANK
 "$mpiexec" -n $ranks sh "$work/rank.sh" "$work" native "$python" -c "$program"
 "$mpiexec" -n $ranks sh "$work/rank.sh" "$work" served "$stage/run" "$python" -c "$program"
 
-# Calls that name a path below /usr or /lib, where the software is, as an argument or by a descriptor.
-calls() { cat "$work/$1".* | sed 's/ = [^=]*$//' | grep -cE '["<]/(usr|lib|lib64)(/|")' || :; }
-software() { cat "$work/$1".* | sed 's/ = [^=]*$//' | grep -cE '["<]/usr/(lib/python3|share/zoneinfo)' || :; }
+# Calls that name a path where the software is, and lists of directories there; of all ranks.
+count() { cat "$work/$1".* | sed 's/ = [^=]*$//' | grep -cE "\"($2)[/\"]|getdents64\([0-9]*<($2)[/>]" || :; }
+calls() { count "$1" '/usr|/lib|/lib64'; }
+software() { count "$1" '/usr/lib/python3[.0-9]*|/usr/share/zoneinfo'; }
 
 cat >"$work/clock.py" <<'CLOCK'
 import subprocess, sys, time
