@@ -1,4 +1,5 @@
 /* Calls that change the tree: to the kernel, then the stage is told. Rules: shim.h. */
+#include <sys/un.h>
 #include <sys/xattr.h>
 
 #include "libdlcache/sys.h"
@@ -195,6 +196,35 @@ int mkfifoat(int dirfd, const char *path, mode_t mode)
     struct pass p;
     shim_pass(&p, dirfd, path);
     return renamed(REAL(mkfifoat)(p.dirfd, p.path, mode), dirfd, path);
+}
+
+/* A socket of the file system is a name, too; one of an abstract address begins with a NUL, and is none. */
+int bind(int fd, const struct sockaddr *address, socklen_t length)
+{
+    const int rc = REAL(bind)(fd, address, length);
+
+    if (rc == 0 && length > offsetof(struct sockaddr_un, sun_path) && address->sa_family == AF_UNIX) {
+        const struct sockaddr_un *un = (const void *)address;
+        char path[sizeof un->sun_path + 1];
+        const size_t n = strnlen(un->sun_path, length - offsetof(struct sockaddr_un, sun_path));
+        if (n && n < sizeof path) {
+            __builtin_memcpy(path, un->sun_path, n);
+            path[n] = '\0';
+            renamed(rc, AT_FDCWD, path);
+        }
+    }
+    return rc;
+}
+
+/* The C library opens it, in the child, where nobody is told: what may be written to is the kernel's from now on. */
+int posix_spawn_file_actions_addopen(posix_spawn_file_actions_t *actions, int fd, const char *path, int flags,
+                                     mode_t mode)
+{
+    const int rc = REAL(posix_spawn_file_actions_addopen)(actions, fd, shim_original(path), flags, mode);
+
+    if (rc == 0 && ((flags & O_ACCMODE) != O_RDONLY || flags & (O_CREAT | O_TRUNC)))
+        shim_changed(AT_FDCWD, path, flags & O_CREAT ? CHANGED_NAME : 0, false);
+    return rc;
 }
 
 /* --- contents and attributes ------------------------------------------------------------------------------------ */

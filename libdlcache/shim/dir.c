@@ -218,6 +218,17 @@ int closedir(DIR *dir)
     return REAL(closedir)(dir);
 }
 
+/* To begin again is to see what has come and gone since. */
+void rewinddir(DIR *dir)
+{
+    const uint32_t node = node_of(dir);
+
+    if (node != DLC_NONE && __atomic_load_n(&shim.stage.view.dirty[node], __ATOMIC_ACQUIRE) &&
+        shim_reopen(dirfd(dir)) != DLC_NONE)
+        forget(dir);
+    REAL(rewinddir)(dir);
+}
+
 /* --- scandir, which calls opendir and readdir inside the C library ---------------------------------------------- */
 
 typedef int (*filter_fn)(const struct dirent *);

@@ -15,7 +15,7 @@ static const char *const names[SYMBOLS] = {
 };
 
 /* The C library at hand lacks this function, and something calls it all the same. Every function of the table returns
- * an int, a ssize_t or a pointer: all of them are told by one register. */
+ * a number, a pointer, or nothing: all of them are told by one register. */
 static long missing_number(void)
 {
     errno = ENOSYS;
@@ -29,7 +29,7 @@ static void *missing_pointer(void)
 }
 
 static const bool gives_pointer[SYMBOLS] = {
-#define SYM(ret, name, params) _Generic((ret *)NULL, int *: false, ssize_t *: false, default: true),
+#define SYM(ret, name, params) _Generic((ret *)NULL, int *: false, ssize_t *: false, void *: false, default: true),
 #include "symbols.def"
 #undef SYM
 };

@@ -195,6 +195,37 @@ os.link('a/f', 'a/second'); print(os.stat('a/f').st_nlink)
 os.chmod('a/b', 0o700); print(oct(os.stat('a/b').st_mode), os.path.exists('a/b/g'))
 """)
 
+    def test_names_that_come_by_other_ways(self):
+        self.both("""
+import ctypes, errno, socket, tempfile
+s = socket.socket(socket.AF_UNIX); s.bind('a/socket')
+print(os.path.exists('a/socket'), 'socket' in os.listdir('a'))
+print(os.path.exists('a/spawned'))
+pid = os.posix_spawn('/bin/echo', ['echo', 'x'], os.environ,
+                     file_actions=[(os.POSIX_SPAWN_OPEN, 1, 'a/spawned', os.O_WRONLY | os.O_CREAT, 0o644)])
+os.waitpid(pid, 0)
+print(os.path.exists('a/spawned'), open('a/spawned').read())
+fd, name = tempfile.mkstemp(dir='a', prefix='t'); print(os.path.exists(name)); os.unlink(name); print(os.path.exists(name))
+libc = ctypes.CDLL(None, use_errno=True)
+name = ctypes.create_string_buffer(b'a/libcXXXXXX'); fd = libc.mkstemp(name); print(os.path.exists(name.value))
+os.unlink(name.value)
+os.mkfifo('a/pipe'); print(os.stat('a/pipe').st_mode)
+libc.opendir.restype = ctypes.c_void_p
+class dirent(ctypes.Structure):
+    _fields_ = [('ino', ctypes.c_ulong), ('off', ctypes.c_long), ('reclen', ctypes.c_ushort), ('type', ctypes.c_ubyte),
+                ('name', ctypes.c_char * 256)]
+libc.readdir.restype = ctypes.POINTER(dirent)
+d = ctypes.c_void_p(libc.opendir(b'a/b'))
+def names():
+    found = []
+    while e := libc.readdir(d): found.append(e.contents.name)
+    return sorted(found)
+print(names())
+open('a/b/more', 'w').close(); os.unlink('a/b/g')
+libc.rewinddir(d)
+print(names())
+""")
+
     def test_below_a_descriptor(self):
         self.both("""
 fd = os.open('a', os.O_RDONLY | os.O_DIRECTORY)
@@ -366,5 +397,5 @@ class Surface(Case):
         names = {line.split()[-1].split("@")[0] for line in nm.stdout.splitlines() if " U " in line}
         # malloc, free, realloc, strdup, qsort: for what scandir and realpath give to the caller.
         self.assertEqual(names - {"__errno_location", "dlsym", "malloc", "free", "realloc", "strdup", "qsort",
-                                  "getxattr", "listxattr", "statfs", "statfs64", "statvfs", "statvfs64", "pathconf",
+                                  "dirfd", "getxattr", "listxattr", "statfs", "statfs64", "statvfs", "statvfs64", "pathconf",
                                   "memchr", "memcmp", "memcpy", "memmove", "memset", "strlen", "strnlen"}, set())
