@@ -37,7 +37,7 @@ dep_libs = $(shell $(PKG_CONFIG) --libs $(deps))
 # Three ways to compile: for our own programs; for the preloaded library; for what has no C library at all.
 host_cflags = $(base) $(san) $(dep_cflags)
 shim_cflags = $(base) $(san_trap) -fPIC -ftls-model=initial-exec -fno-stack-protector \
-	-fno-delete-null-pointer-checks
+	-fno-delete-null-pointer-checks -Wno-vla
 bare_cflags = $(base) $(san_trap) -fPIC -ffreestanding -fno-stack-protector -fno-builtin -DDLCACHE_BARE \
 	-fno-asynchronous-unwind-tables -U_FORTIFY_SOURCE
 

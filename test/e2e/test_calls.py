@@ -331,6 +331,32 @@ os.seteuid(0)
 print(os.path.exists(root + '/a/b/g'))
 """)
 
+    def test_children_of_another_user(self):
+        """What they cannot load is not asked of ld.so: it would complain."""
+        os.chmod(self.tmp, 0o755)
+        self.same("""
+import subprocess
+for user in (65534, None):
+    r = subprocess.run([sys.executable, '-c', 'import json, os; print(json.__file__, os.geteuid())'], user=user,
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    print(r.returncode, r.stdout)
+pid = os.fork()
+if pid == 0:
+    os.setresuid(65534, 65534, 65534)
+    os.execl('/bin/sh', 'sh', '-c', 'echo $0 "$1" $FOO', 'zero', 'one  two')
+os.waitpid(pid, 0)
+pid = os.fork()
+if pid == 0:
+    os.execle('/bin/sh', 'sh', '-c', 'echo "$0" $FOO', dict(os.environ, FOO='bar'))
+os.waitpid(pid, 0)
+libc.execlp.restype = ctypes.c_int
+pid = os.fork()
+if pid == 0:
+    libc.execlp(b'sh', b'sh', b'-c', b'echo a "$1"', b'b', b'c d', None)
+os.waitpid(pid, 0)
+sys.stdout.flush()
+""")
+
     def test_another_root(self):
         os.makedirs(self.root + "/jail" + self.root + "/a")
         self.same("""
@@ -397,5 +423,5 @@ class Surface(Case):
         names = {line.split()[-1].split("@")[0] for line in nm.stdout.splitlines() if " U " in line}
         # malloc, free, realloc, strdup, qsort: for what scandir and realpath give to the caller.
         self.assertEqual(names - {"__errno_location", "dlsym", "malloc", "free", "realloc", "strdup", "qsort",
-                                  "dirfd", "getxattr", "listxattr", "statfs", "statfs64", "statvfs", "statvfs64", "pathconf",
+                                  "dirfd", "environ", "__environ", "strcspn", "getxattr", "listxattr", "statfs", "statfs64", "statvfs", "statvfs64", "pathconf",
                                   "memchr", "memcmp", "memcpy", "memmove", "memset", "strlen", "strnlen"}, set())
