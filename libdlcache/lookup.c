@@ -14,9 +14,11 @@ struct rest {
 
 static inline unsigned dirty(const struct view *v, uint32_t node, unsigned flags)
 {
-    return __builtin_expect(v->state != NULL, 1) && !(flags & LOOKUP_CHANGED) && __atomic_load_n(&v->state->any_dirty, __ATOMIC_RELAXED)
-               ? __atomic_load_n(&v->dirty[node], __ATOMIC_ACQUIRE)
-               : 0;
+    if (v->state == NULL || flags & LOOKUP_CHANGED)
+        return 0;
+    if (__builtin_expect(!__atomic_load_n(&v->state->any_dirty, __ATOMIC_RELAXED), 1))
+        return 0;
+    return __atomic_load_n(&v->dirty[node], __ATOMIC_ACQUIRE);
 }
 
 /* This node's mount is the reader's: what the image says of the node holds here. */

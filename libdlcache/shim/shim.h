@@ -59,7 +59,9 @@ extern struct real shim_real;
 
 /* The next definition of that function after ours. Resolved by the constructor; by the first call where one comes
  * before it. Never NULL: where there is none, a function that fails with ENOSYS. */
-#define REAL(name) (*(__builtin_expect(shim_real.name != NULL, 1) ? shim_real.name : (shim_resolve(SYMBOL_##name), shim_real.name)))
+#define REAL(name)                                                \
+    (*(__builtin_expect(shim_real.name != NULL, 1) ? shim_real.name \
+                                                   : (shim_resolve(SYMBOL_##name), shim_real.name)))
 void shim_resolve(enum symbol symbol);
 
 /* --- the process ---------------------------------------------------------------------------------------------- */
