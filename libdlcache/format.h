@@ -46,7 +46,8 @@ struct dlc_header {
     struct dlc_section objects; /* struct dlc_object, by node */
     struct dlc_section inodes;  /* struct dlc_inode, sorted by (dev, ino): nodes whose contents are held */
     uint64_t tls_size;  /* static TLS that all objects together may ask for, bytes */
-    uint8_t digest[16]; /* XXH3-128 (big-endian) of the bytes [size, index_size): the identity of the image */
+    uint8_t digest[16]; /* XXH3-128 (big-endian) of the bytes [size, index_size), times of access
+                         * counted as zero: the identity of the image */
     uint64_t reserved[10];
     uint64_t check;    /* dlc_hash64 over the header's bytes before this field */
 };

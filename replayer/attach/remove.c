@@ -3,9 +3,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,8 +27,12 @@ int tree_remove(int dirfd, const char *name)
         return -errno;
     const int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
-    if (!d)
-        return -errno;
+    if (!d) {
+        const int error = errno;
+        if (fd >= 0)
+            close(fd);
+        return -error;
+    }
     int rc = 0;
     const struct dirent *e;
     while ((e = readdir(d))) {
@@ -82,16 +88,32 @@ static int looks_like_stage(int parent, const char *name)
     return -EINVAL;
 }
 
+/* Whoever lays down or removes something holds a lock on it, which ends with him. -EBUSY: somebody does, or it cannot
+ * be told. */
+static int remove_leftover(int parent, const char *name)
+{
+    const int fd = openat(parent, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        close(fd);
+        return -EBUSY;
+    }
+    const int rc = tree_remove(parent, name);
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
 static int remove_one(int parent, const char *name)
 {
     char trash[300];
 
-    if (name[0] == '.')
-        return tree_remove(parent, name);
     snprintf(trash, sizeof trash, ".trash.%.200s.%ld", name, (long)getpid());
+    remove_leftover(parent, trash); /* process ids come again */
     if (renameat(parent, name, parent, trash) != 0)
         return -errno;
-    return tree_remove(parent, trash);
+    const int rc = remove_leftover(parent, trash);
+    return rc == -EBUSY || rc == -ENOENT ? 0 : rc; /* somebody sweeps it away already */
 }
 
 int stage_remove(const char *dir)
@@ -124,16 +146,12 @@ int stage_remove(const char *dir)
     return rc;
 }
 
-int stage_remove_all(const char *place)
+/* Leftovers below `parent`, and with `stages` the stages, too. */
+static int remove_below(const char *parent, bool stages)
 {
-    char own[32];
-    char *parent;
     int removed = 0, rc = 0;
-
-    parent_name(own);
-    parent = memory_join(place, own, strlen(own));
     const int fd = open_parent(parent);
-    free(parent);
+
     if (fd < 0)
         return fd == -ENOENT ? 0 : fd;
     DIR *d = fdopendir(fd);
@@ -146,14 +164,31 @@ int stage_remove_all(const char *place)
     while ((e = readdir(d))) {
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
             continue;
-        if (e->d_name[0] != '.' && looks_like_stage(fd, e->d_name) != 0)
+        const bool leftover = e->d_name[0] == '.';
+        if (!leftover && (!stages || looks_like_stage(fd, e->d_name) != 0))
             continue;
-        const int one = remove_one(fd, e->d_name);
-        if (one && one != -ENOENT)
-            rc = one;
-        else
+        const int one = leftover ? remove_leftover(fd, e->d_name) : remove_one(fd, e->d_name);
+        if (one == 0)
             removed++;
+        else if (one != -ENOENT && one != -EBUSY)
+            rc = one;
     }
     closedir(d);
     return rc ? rc : removed;
+}
+
+int stage_sweep(const char *parent)
+{
+    return remove_below(parent, false);
+}
+
+int stage_remove_all(const char *place)
+{
+    char own[32];
+
+    parent_name(own);
+    char *parent = memory_join(place, own, strlen(own));
+    const int rc = remove_below(parent, true);
+    free(parent);
+    return rc;
 }

@@ -7,9 +7,13 @@
  * -ENOENT there is none; -EINVAL that is no stage; -EPERM not the caller's own. */
 int stage_remove(const char *dir);
 
-/* All stages of the caller's own below `place`/dlcache-UID, and what interrupted stagings left there. The number
- * removed, or -errno. */
+/* All stages of the caller's own below `place`/dlcache-UID, and what interrupted stagings left there; not what a
+ * staging that goes on is laying down. The number removed, or -errno. */
 int stage_remove_all(const char *place);
+
+/* What interrupted stagings and removals left in `parent` (a dlcache-UID directory): names with a leading dot that
+ * nobody holds a flock(2) on. The number removed, or -errno. */
+int stage_sweep(const char *parent);
 
 /* Removes the tree `name` below the directory dirfd, whatever modes its directories have. 0 or -errno. */
 int tree_remove(int dirfd, const char *name);

@@ -126,7 +126,7 @@ static bool is_loadable(const struct elf_facts *f)
 static void add_object(struct builder *b, struct tree_node *n, const char *path, const char *asked)
 {
     struct elf_facts facts;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    const int fd = tree_open(path, 0);
 
     if (fd < 0 || elf_facts_read(fd, &facts) != 0) {
         if (fd >= 0)

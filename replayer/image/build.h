@@ -15,6 +15,9 @@ struct image_source {
     uint64_t size; /* when it was looked at, bytes */
     uint64_t data; /* a multiple of 8; ascending */
     uint32_t node; /* the first of its names */
+    uint64_t ino;  /* as in the index: what is read has to be what was looked at */
+    int64_t mtime, ctime; /* seconds */
+    uint32_t mtime_ns, ctime_ns;
 };
 
 struct build_report {
@@ -43,6 +46,14 @@ void built_free(struct built *b);
 /* Takes the contents away from these nodes, and from all other names of the same files, in an index in memory: their
  * contents could not be read. They keep their stat data. The index is sealed anew. */
 void image_drop_data(void *index, const uint32_t *nodes, size_t count);
+
+/* Takes what is needed for the mirror away from every name whose path is longer than `most` bytes: contents (from the
+ * other names of the file, too), and from its directory the list. They keep their stat data. The number of names;
+ * where it is not 0, *first (heap) is one of them, and the index is sealed anew. */
+size_t image_drop_long(void *index, size_t most, char **first);
+
+/* The digest of an index in memory: doc/FORMAT.md 2. The index has its tables inside itself. */
+void image_digest(const void *index, uint8_t digest[16]);
 
 /* Computes the digest and the header's checksum of an index in memory. */
 void image_seal(void *index);

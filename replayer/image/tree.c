@@ -225,14 +225,24 @@ struct tree_node *tree_walk(struct tree *t, const char *path, bool follow, struc
     return walk(t, t->root, path, follow, &links, missing);
 }
 
-static bool same_time(const struct stat *a, const struct stat *b)
+int tree_open(const char *path, int flags)
 {
-    return a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+    flags |= O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+    const int fd = open(path, flags | O_NOATIME);
+
+    return fd < 0 && errno == EPERM ? open(path, flags) : fd;
+}
+
+/* Still the directory that was looked at, with the names that it had then. */
+static bool is_unchanged(const struct stat *now, const struct statx *then)
+{
+    return now->st_ino == then->stx_ino && (int64_t)now->st_mtim.tv_sec == then->stx_mtime.tv_sec &&
+           (uint32_t)now->st_mtim.tv_nsec == then->stx_mtime.tv_nsec;
 }
 
 bool tree_freeze(struct tree *t, struct tree_node *dir)
 {
-    struct stat before, after;
+    struct stat st;
     bool whole = false;
     size_t listed = 0;
 
@@ -240,11 +250,15 @@ bool tree_freeze(struct tree *t, struct tree_node *dir)
     if (!(dir->flags & DLC_N_EXEC))
         return false;
     char *path = tree_path(dir);
-    DIR *d = opendir(path);
+    const int fd = tree_open(path, O_DIRECTORY);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
     free(path);
-    if (!d)
+    if (!d) {
+        if (fd >= 0)
+            close(fd);
         return false;
-    if (fstat(dirfd(d), &before) == 0 && before.st_ino == dir->st.stx_ino) {
+    }
+    if (fstat(fd, &st) == 0 && is_unchanged(&st, &dir->st)) {
         const struct dirent *e;
         for (errno = 0; (e = readdir(d)); errno = 0) {
             if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
@@ -256,8 +270,7 @@ bool tree_freeze(struct tree *t, struct tree_node *dir)
             n->kind = e->d_type;
             n->ino = e->d_ino;
         }
-        whole = errno == 0 && fstat(dirfd(d), &after) == 0 && same_time(&before, &after) &&
-                (int64_t)before.st_mtim.tv_sec == dir->st.stx_mtime.tv_sec && listed == dir->child_count;
+        whole = errno == 0 && fstat(fd, &st) == 0 && is_unchanged(&st, &dir->st) && listed == dir->child_count;
     }
     closedir(d);
     if (whole)

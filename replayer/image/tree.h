@@ -49,6 +49,10 @@ struct tree_node *tree_walk(struct tree *t, const char *path, bool follow, struc
 /* The absolute path of a node: heap. */
 char *tree_path(const struct tree_node *n);
 
+/* Opens a file for reading, or with O_DIRECTORY a directory; its time of access stays as it is where the kernel
+ * permits that. A descriptor, or -1 with errno. Never waits for a FIFO, never follows a symlink. */
+int tree_open(const char *path, int flags);
+
 /* Reads the complete list of names of a directory. True when it is complete, and the directory did not change
  * meanwhile: then it is frozen. */
 bool tree_freeze(struct tree *t, struct tree_node *dir);

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
-#include <xxhash.h>
 
 #include "facts/memory.h"
 #include "facts/mounts.h"
@@ -61,7 +60,8 @@ void plan_object(struct image_plan *p, struct tree_node *n, const struct elf_fac
     if (facts->tls_size < (1u << 24))
         p->tls_size += (facts->tls_size + align - 1) / align * align;
     p->objects[p->object_count++] =
-        (struct planned_object){.node = n, .facts = *facts, .soname = facts->soname ? memory_text(facts->soname) : NULL};
+        (struct planned_object){.node = n, .facts = *facts,
+                                .soname = facts->soname ? memory_text(facts->soname) : NULL};
 }
 
 void plan_free(struct image_plan *p)
@@ -166,7 +166,8 @@ static uint32_t mount_of(struct writer *w, const struct tree_node *n)
 {
     char *path = tree_path(n);
     struct mount_point *p = mounts_of(&w->mounts, path);
-    static const struct mount_point none = {.point = (char *)"/", .type = (char *)"", .source = (char *)"", .root = (char *)"/"};
+    static const struct mount_point none = {.point = (char *)"/", .type = (char *)"", .source = (char *)"",
+                                            .root = (char *)"/"};
     const struct mount_point *m = p ? p : &none;
     struct dlc_mount mount = {.dev = dev_of(n), .mi_dev = m->dev};
 
@@ -321,14 +322,30 @@ static void copy(void *index, const struct dlc_section *s, const void *from, siz
         memcpy((char *)index + s->off, from, s->count * record);
 }
 
+static struct image_source source_of(const struct planned_data *d)
+{
+    const struct statx *x = &d->node->st;
+
+    return (struct image_source){
+        .path = memory_text(d->path),
+        .size = x->stx_size,
+        .data = d->data,
+        .node = d->node->index,
+        .ino = x->stx_ino,
+        .mtime = x->stx_mtime.tv_sec,
+        .mtime_ns = x->stx_mtime.tv_nsec,
+        .ctime = x->stx_ctime.tv_sec,
+        .ctime_ns = x->stx_ctime.tv_nsec,
+    };
+}
+
 static void write_sources(struct writer *w, struct built *out)
 {
     out->sources = memory_new(w->plan->data_count, sizeof *out->sources);
     for (size_t i = 0; i < w->plan->data_count; i++) {
         const struct planned_data *d = &w->plan->data[i];
         if (!d->again)
-            out->sources[out->source_count++] =
-                (struct image_source){memory_text(d->path), d->node->st.stx_size, d->data, d->node->index};
+            out->sources[out->source_count++] = source_of(d);
     }
 }
 
@@ -394,35 +411,4 @@ int write_index(struct tree *t, const struct image_plan *p, struct built *out, c
     free_strings(&w.strings);
     mounts_free(&w.mounts);
     return result;
-}
-
-void image_seal(void *index)
-{
-    struct dlc_header *h = index;
-    XXH128_canonical_t digest;
-
-    XXH128_canonicalFromHash(&digest, XXH3_128bits((const char *)index + h->size, h->index_size - h->size));
-    memcpy(h->digest, digest.digest, sizeof h->digest);
-    h->check = dlc_hash64(0, h, offsetof(struct dlc_header, check));
-}
-
-void image_drop_data(void *index, const uint32_t *nodes, size_t count)
-{
-    struct dlc_header *h = index;
-    struct dlc_node *node = (void *)((char *)index + h->nodes.off);
-    struct dlc_inode *inode = (void *)((char *)index + h->inodes.off);
-
-    for (size_t i = 0; i < count; i++) {
-        const struct dlc_node bad = node[nodes[i]];
-        for (uint64_t k = 0; k < h->nodes.count; k++)
-            if (node[k].flags & DLC_N_DATA && node[k].data == bad.data)
-                node[k].flags &= ~(uint32_t)DLC_N_DATA;
-    }
-    uint64_t out = 0;
-    for (uint64_t i = 0; i < h->inodes.count; i++)
-        if (node[inode[i].node].flags & DLC_N_DATA)
-            inode[out++] = inode[i];
-    memset(inode + out, 0, (h->inodes.count - out) * sizeof *inode);
-    h->inodes.count = out;
-    image_seal(index);
 }

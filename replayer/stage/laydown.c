@@ -29,19 +29,20 @@ struct laydown {
     struct dlc_mirror *mirror; /* one a node */
 };
 
-/* The node's path in the mirror that is being made. */
+/* The node's path in the mirror that is being made. NULL where it would be too long for the kernel: such a name is
+ * not in the mirror, and image_drop_long has seen to it that nobody looks for it there. */
 static const char *path_of(struct laydown *l, uint32_t node)
 {
     if (node == 0)
         l->path[l->root_len] = '\0';
-    else if (image_path(l->im, node, l->path + l->root_len, 65536) < 0)
+    else if (image_path(l->im, node, l->path + l->root_len, PATH_MAX - l->root_len) < 0)
         return NULL;
     return l->path;
 }
 
 static void fail(struct outcome *o, const char *path, int error)
 {
-    outcome_fail(o, "%s: %s", path ? path : "a path is too long", strerror(error));
+    outcome_fail(o, "%s: %s", path ? path : "a file's path is too long", strerror(error));
 }
 
 /* --- what a name becomes ---------------------------------------------------------------------------------------- */
@@ -94,7 +95,7 @@ static void make_symlink(struct laydown *l, uint32_t node, const char *target, s
 {
     const char *path = path_of(l, node);
 
-    if (!path || symlink(target, path) != 0)
+    if (path && symlink(target, path) != 0)
         fail(o, path, errno);
 }
 
@@ -111,7 +112,7 @@ static void make_real_link(struct laydown *l, uint32_t node, struct outcome *o)
     char *absolute;
     if (asprintf(&absolute, "%s%s%s", l->prefix, *behind == '/' ? "" : "/", behind) < 0)
         memory_check(NULL);
-    make_symlink(l, node, absolute, o);
+    make_symlink(l, node, strlen(absolute) < PATH_MAX ? absolute : target, o);
     free(absolute);
 }
 
@@ -136,18 +137,19 @@ struct laydown *laydown_begin(const struct place *place, const struct view *view
     l->view = view;
     l->im = im;
     l->fd = -1;
-    l->path = memory_check(malloc(strlen(place->temporary) + 65536 + 16));
+    l->path = memory_check(malloc(PATH_MAX + strlen(place->temporary) + 16));
     l->root_len = (size_t)sprintf(l->path, "%s/" STAGE_MIRROR, place->temporary);
     l->prefix = memory_join(place->dir, STAGE_MIRROR, strlen(STAGE_MIRROR));
     l->mirror = memory_new(im->node_count, sizeof *l->mirror);
     l->files = memory_new(im->node_count, sizeof *l->files);
     for (uint32_t i = 0; i < im->node_count && !o->failed; i++) {
+        team_look();
         if (im->nodes[i].flags & DLC_N_DATA)
             l->files[l->file_count++] = i;
         if (!is_real_directory(&im->nodes[i]) && i != 0)
             continue;
         const char *path = path_of(l, i);
-        if (!path || mkdir(path, 0700) != 0)
+        if (path && mkdir(path, 0700) != 0)
             fail(o, path, errno);
     }
     qsort_r(l->files, l->file_count, sizeof *l->files, by_data, (void *)(uintptr_t)im->nodes);
@@ -162,10 +164,12 @@ static void set_times(const struct dlc_node *n, struct timespec times[2])
 
 static void close_file(struct laydown *l, struct outcome *o)
 {
+    const struct dlc_node *n = &l->im->nodes[l->files[l->file]];
     struct timespec times[2];
 
-    set_times(&l->im->nodes[l->files[l->file]], times);
-    if (futimens(l->fd, times) != 0 || close(l->fd) != 0)
+    set_times(n, times);
+    /* Whatever the umask is: a program may look at the bits of what it opened. */
+    if (fchmod(l->fd, (n->mode & 0555) | 0400) != 0 || futimens(l->fd, times) != 0 || close(l->fd) != 0)
         fail(o, path_of(l, l->files[l->file]), errno);
     l->fd = -1;
 }
@@ -182,6 +186,7 @@ void laydown_data(struct laydown *l, const void *data, uint64_t bytes, struct ou
     const uint64_t end = l->at + bytes;
 
     while (l->file < l->file_count && !o->failed) {
+        team_look();
         const struct dlc_node *n = &l->im->nodes[l->files[l->file]];
         if (is_link_of_last(l, l->file)) {
             l->file++; /* made at the end */
@@ -191,7 +196,7 @@ void laydown_data(struct laydown *l, const void *data, uint64_t bytes, struct ou
             break;
         if (l->fd < 0) {
             const char *path = path_of(l, l->files[l->file]);
-            l->fd = path ? open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, (n->mode & 0555) | 0400) : -1;
+            l->fd = path ? open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
             if (l->fd < 0) {
                 fail(o, path, errno);
                 break;
@@ -219,8 +224,11 @@ void laydown_data(struct laydown *l, const void *data, uint64_t bytes, struct ou
 
 static void link_original(struct laydown *l, uint32_t node, struct outcome *o)
 {
-    char *original = memory_text(path_of(l, node) + l->root_len);
+    const char *path = path_of(l, node);
 
+    if (!path)
+        return;
+    char *original = memory_text(path + l->root_len);
     make_symlink(l, node, original, o);
     free(original);
 }
@@ -230,6 +238,7 @@ static void make_links(struct laydown *l, struct outcome *o)
 {
     for (uint32_t i = 1; i < l->im->node_count && !o->failed; i++) {
         const struct dlc_node *n = &l->im->nodes[i];
+        team_look();
         if (is_real_directory(n) || n->flags & DLC_N_DATA)
             continue;
         if (is_real_link(l, i))
@@ -278,6 +287,9 @@ static void note_mirror(struct laydown *l, struct outcome *o)
         if (!is_real_directory(n) && !(n->flags & DLC_N_DATA) && !is_real_link(l, i))
             continue;
         const char *path = path_of(l, i);
+        team_look();
+        if (!path)
+            continue;
         if (lstat(path, &st) != 0)
             fail(o, path, errno);
         else
@@ -294,6 +306,9 @@ static void finish_directories(struct laydown *l, struct outcome *o)
         if (!is_real_directory(n) && !is_real_link(l, i))
             continue;
         const char *path = path_of(l, i);
+        team_look();
+        if (!path)
+            continue;
         set_times(n, times);
         if ((n->kind == DT_DIR && chmod(path, 0555) != 0) ||
             (n->flags & DLC_N_STAT && utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW) != 0))

@@ -3,16 +3,19 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <mpi.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "facts/memory.h"
+#include "libdlcache/attach.h"
 #include "libdlcache/stage.h"
 #include "manifests/manifest.h"
 #include "replayer/attach/locate.h"
@@ -66,7 +69,7 @@ struct job {
     struct built built;      /* rank 0's; of the others, the index */
     struct view view;        /* of the image */
     struct laydown *laydown; /* leaders that do not reuse what they have */
-    bool reuse;
+    bool reuse, committed;
     int reused;              /* nodes */
     bool drifted;
     double started;
@@ -74,9 +77,14 @@ struct job {
 
 static struct place *to_abandon; /* for a signal */
 
-static void interrupted(int number)
+static void abandon(void)
 {
     place_abandon(to_abandon);
+}
+
+static void interrupted(int number)
+{
+    abandon();
     signal(number, SIG_DFL);
     raise(number);
 }
@@ -84,6 +92,21 @@ static void interrupted(int number)
 static void on_signal(int number)
 {
     team_signal = number;
+}
+
+/* From here on there is something to clean up. What the user has told us to ignore stays so (nohup). */
+static void catch_signals(struct place *p)
+{
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
+    const struct sigaction action = {.sa_handler = on_signal};
+    struct sigaction old;
+
+    to_abandon = p;
+    team_interrupted = interrupted;
+    team_broken = abandon;
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+            sigaction(signals[i], &action, NULL);
 }
 
 static double now(void)
@@ -145,6 +168,19 @@ static void read_part(struct part *p, struct outcome *o)
     free(path);
 }
 
+/* In the mirror a path is longer than it is. */
+static void drop_long(struct job *j)
+{
+    char *first;
+    const size_t before = place_root_length(&j->place);
+    const size_t n = image_drop_long(j->built.index, PATH_MAX - 1 - before, &first);
+
+    if (n)
+        fprintf(stderr, "dlcache: warning: %zu path%s too long below %s, and left to the file system: %.200s...\n", n,
+                n == 1 ? " is" : "s are", j->place.parent, first);
+    free(first);
+}
+
 /* Rank 0 alone: 2 is the exit status for a manifest that cannot be read. */
 static int build(struct job *j, struct outcome *o)
 {
@@ -159,6 +195,7 @@ static int build(struct job *j, struct outcome *o)
         outcome_fail(o, "%s", error);
         status = 1;
     } else {
+        drop_long(j);
         for (size_t i = 0; i < PARTS; i++)
             read_part(&parts[i], o);
     }
@@ -170,11 +207,17 @@ static int build(struct job *j, struct outcome *o)
 static void open_view(struct job *j, struct outcome *o)
 {
     const char *why = "it cannot be opened";
+    uint8_t digest[16];
 
     j->view = (struct view){0};
     if (image_open(&j->view.image, j->built.index, j->built.index_size) != 0 ||
-        image_check(&j->view.image, &why) != 0)
+        image_check(&j->view.image, &why) != 0) {
         outcome_fail(o, "the image that arrived is damaged: %s", why);
+        return;
+    }
+    image_digest(j->built.index, digest);
+    if (memcmp(digest, j->view.image.header->digest, sizeof digest) != 0)
+        outcome_fail(o, "the image that arrived is damaged: its digest is another");
 }
 
 static void share_index(struct job *j)
@@ -198,21 +241,38 @@ static void share_index(struct job *j)
     }
 }
 
-/* A stage of the same image that nobody has changed since. */
+/* The file of the stage that is there holds these bytes. */
+static bool same_part(const char *dir, const struct part *p)
+{
+    char *path = memory_join(dir, p->name, strlen(p->name));
+    struct stat st;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    bool same = false;
+
+    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == p->bytes && p->bytes) {
+        void *there = mmap(NULL, p->bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+        same = there != MAP_FAILED && memcmp(there, p->data, p->bytes) == 0;
+        if (there != MAP_FAILED)
+            munmap(there, p->bytes);
+    }
+    if (fd >= 0)
+        close(fd);
+    free(path);
+    return same;
+}
+
+/* A stage of the same image that nobody has changed since, and that a program started here will take. */
 static bool is_there(const struct job *j)
 {
+    const struct settings settings = {.stage = j->place.dir};
     struct stage s;
 
-    if (stage_open(&s, j->place.dir) != 0)
+    if (attach(&s, &settings) != 0)
         return false;
     struct dlc_state *state = s.view.state;
     bool same = memcmp(s.view.image.header->digest, j->view.image.header->digest, 16) == 0 && !state->any_dirty;
-    for (size_t i = 0; i < PARTS && same; i++) {
-        char *path = memory_join(j->place.dir, parts[i].name, strlen(parts[i].name));
-        struct stat st;
-        same = stat(path, &st) == 0 && (uint64_t)st.st_size == parts[i].bytes;
-        free(path);
-    }
+    for (size_t i = 0; i < PARTS && same; i++)
+        same = same_part(j->place.dir, &parts[i]);
     stage_close(&s);
     return same;
 }
@@ -259,8 +319,7 @@ static void stream(struct job *j, struct source *source, struct outcome *o)
             source_release(source);
         laying = chunk;
         laying_bytes = bytes;
-        if (team_signal)
-            interrupted(team_signal);
+        team_look();
     }
     if (laying && j->laydown && !o->failed)
         laydown_data(j->laydown, laying, laying_bytes, o);
@@ -326,6 +385,19 @@ static void summary(const struct job *j)
                 "now\n", r->drifted);
 }
 
+/* Another staging of the same may have been faster: its stage is as good, and programs may run from it already. */
+static void commit(struct job *j, struct outcome *o)
+{
+    if (!j->laydown)
+        return;
+    if (is_there(j)) {
+        place_abandon(&j->place);
+        return;
+    }
+    place_commit(&j->place, o);
+    j->committed = !o->failed;
+}
+
 /* 0, or the exit status; then the outcome says why. Every rank comes here, and to every agreement. */
 static int work(struct job *j, struct outcome *o)
 {
@@ -336,7 +408,9 @@ static int work(struct job *j, struct outcome *o)
     if (!team_agree(&j->team, o))
         return status ? status : 1;
 
+    catch_signals(&j->place);
     if (j->team.leader) {
+        place_sweep(&j->place);
         share_index(j);
         begin(j, o);
     }
@@ -364,10 +438,9 @@ static int work(struct job *j, struct outcome *o)
     }
     if (!team_agree(&j->team, o))
         return 1;
-    if (j->laydown)
-        place_commit(&j->place, o);
+    commit(j, o);
     if (!team_agree(&j->team, o)) {
-        if (j->laydown)
+        if (j->committed)
             place_withdraw(&j->place);
         return 1;
     }
@@ -389,22 +462,17 @@ int main(int argc, char **argv)
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     status = team_check_singleton(size);
     if (status == 0) {
+        team_watch();
+        umask(077);
         place_choose(&j.place, j.o.places, &o);
         team_form(&j.team, j.place.dev);
-        to_abandon = &j.place;
-        team_interrupted = interrupted;
-        struct sigaction action = {.sa_handler = on_signal};
-        sigaction(SIGTERM, &action, NULL);
-        sigaction(SIGINT, &action, NULL);
-        sigaction(SIGHUP, &action, NULL);
-        umask(077);
         status = team_agree(&j.team, &o) ? work(&j, &o) : 1;
         place_abandon(&j.place);
         if (j.team.rank == 0) {
             if (status) {
                 fprintf(stderr, "dlcache: stage: %s\n", o.message);
             } else {
-                if (!j.place.executable)
+                if (!j.place.executable_everywhere)
                     fprintf(stderr, "dlcache: warning: %s is mounted noexec: shared objects are not served\n",
                             j.place.parent);
                 summary(&j);

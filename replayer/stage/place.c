@@ -7,13 +7,27 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "facts/memory.h"
+#include "libdlcache/stage.h"
 #include "replayer/attach/remove.h"
+
+#define PLACES_MOST 64u /* bits of a mask */
+#define SUFFIX ".XXXXXX"
+
+/* What one rank finds of the places. */
+struct candidates {
+    struct place places[PLACES_MOST];
+    char first[PLACES_MOST][sizeof ((struct place *)0)->parent]; /* rank 0's */
+    unsigned count;
+    uint64_t usable, executable; /* a bit a place */
+    struct outcome why;          /* the first that this rank cannot use */
+};
 
 /* Another user may have made the directory, or a symlink in its place: that harms nothing but the speed. */
 static int make_parent(const char *parent)
@@ -39,6 +53,7 @@ static bool can_execute(const char *parent)
     const int fd = mkostemp(path, O_CLOEXEC);
     if (fd < 0)
         return false;
+    unlink(path);
     if (ftruncate(fd, 4096) == 0) {
         void *p = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
         can = p != MAP_FAILED;
@@ -46,7 +61,6 @@ static bool can_execute(const char *parent)
             munmap(p, 4096);
     }
     close(fd);
-    unlink(path);
     return can;
 }
 
@@ -60,7 +74,8 @@ static bool try_place(struct place *p, const char *place, struct outcome *why)
     if (!real || snprintf(parent, sizeof parent, "%s/dlcache-%u", real, (unsigned)geteuid()) >= (int)sizeof parent) {
         outcome_fail(why, "%s: %s", place, real ? "the path is too long" : strerror(errno));
     } else if (strpbrk(parent, ": ,")) {
-        outcome_fail(why, "%s: LD_PRELOAD and srun --export cannot name a path with a colon, a comma or a space", place);
+        outcome_fail(why, "%s: LD_PRELOAD and srun --export cannot name a path with a colon, a comma or a space",
+                     place);
     } else {
         const int rc = make_parent(parent);
         if (rc == -ENOTDIR)
@@ -79,32 +94,66 @@ static bool try_place(struct place *p, const char *place, struct outcome *why)
     return true;
 }
 
-void place_choose(struct place *p, const char *places, struct outcome *o)
+static void try_all(struct candidates *c, const char *places)
 {
     char *list = memory_text(places), *rest = list, *one;
-    struct place fallback = {0};
-    struct outcome why = {0}, first = {0};
-    bool chosen = false;
 
-    *p = (struct place){0};
-    while (!chosen && (one = strsep(&rest, ":"))) {
+    while ((one = strsep(&rest, ":"))) {
+        struct outcome why = {0};
         if (!*one)
             continue;
-        if (!try_place(p, one, &why)) {
-            if (!first.failed)
-                first = why;
-        } else if (p->executable) {
-            chosen = true;
-        } else if (!*fallback.parent) {
-            fallback = *p;
+        if (c->count == PLACES_MOST) {
+            c->usable = 0;
+            c->why = (struct outcome){0};
+            outcome_fail(&c->why, "--dir names more than %u places", PLACES_MOST);
+            break;
+        }
+        struct place *p = &c->places[c->count];
+        const uint64_t bit = UINT64_C(1) << c->count++;
+        if (try_place(p, one, &why)) {
+            c->usable |= bit;
+            c->executable |= p->executable ? bit : 0;
+        } else if (!c->why.failed) {
+            c->why = why;
         }
     }
     free(list);
-    if (chosen)
-        return;
-    *p = fallback;
-    if (!*p->parent)
-        outcome_fail(o, "there is no place for a stage: %s", first.failed ? first.message : "--dir is empty");
+}
+
+/* One directory is printed for all nodes: a symlink that leads elsewhere on one of them is no use. */
+static void compare_with_first(struct candidates *c)
+{
+    for (unsigned i = 0; i < c->count; i++)
+        memcpy(c->first[i], c->places[i].parent, sizeof c->first[i]);
+    team_from_first(c->first, sizeof c->first);
+    for (unsigned i = 0; i < c->count; i++) {
+        if (!(c->usable >> i & 1) || !*c->first[i] || strcmp(c->first[i], c->places[i].parent) == 0)
+            continue;
+        c->usable &= ~(UINT64_C(1) << i);
+        outcome_fail(&c->why, "%s is %s on the first node", c->places[i].parent, c->first[i]);
+    }
+}
+
+void place_choose(struct place *p, const char *places, struct outcome *o)
+{
+    struct candidates *c = memory_new(1, sizeof *c);
+
+    *p = (struct place){0};
+    try_all(c, places);
+    compare_with_first(c);
+    const uint64_t usable = team_common(c->usable), executable = team_common(c->usable & c->executable);
+    if (usable) {
+        *p = c->places[__builtin_ctzll(executable ? executable : usable)];
+        p->executable_everywhere = executable != 0;
+    } else if (c->count == 0 || c->why.failed) {
+        outcome_fail(o, "there is no place for a stage: %s", c->why.failed ? c->why.message : "--dir is empty");
+    }
+    free(c);
+}
+
+void place_sweep(const struct place *p)
+{
+    stage_sweep(p->parent);
 }
 
 /* The job that a stage belongs to. */
@@ -138,6 +187,15 @@ void place_name(struct place *p, const uint8_t digest[16])
     snprintf(p->dir, sizeof p->dir, "%s/%s%s", p->parent, job, hex);
 }
 
+size_t place_root_length(const struct place *p)
+{
+    static const uint8_t any[16];
+    struct place named = *p;
+
+    place_name(&named, any);
+    return strlen(named.dir) + strlen("." SUFFIX "/" STAGE_MIRROR);
+}
+
 void place_check_space(const struct place *p, uint64_t bytes, uint64_t files, struct outcome *o)
 {
     struct statvfs v;
@@ -147,7 +205,8 @@ void place_check_space(const struct place *p, uint64_t bytes, uint64_t files, st
         return;
     }
     const uint64_t room = (uint64_t)v.f_bavail * v.f_frsize;
-    if (bytes > room)
+    /* A tmpfs without a limit (size=0) counts no blocks. */
+    if (v.f_blocks && bytes > room)
         outcome_fail(o, "%s has room for %.1f MB, and the stage takes %.1f MB", p->parent, (double)room / 1e6,
                      (double)bytes / 1e6);
     else if (v.f_files && files > v.f_favail)
@@ -155,22 +214,52 @@ void place_check_space(const struct place *p, uint64_t bytes, uint64_t files, st
                      (uint64_t)v.f_favail, files);
 }
 
+/* A sweep may have come between the making and the lock: true where it has not. */
+static bool lock_temporary(struct place *p)
+{
+    struct stat locked, named;
+
+    p->lock = open(p->temporary, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (p->lock < 0)
+        return false;
+    /* Where there are no locks, nobody sweeps either. */
+    if ((flock(p->lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) && fstat(p->lock, &locked) == 0 &&
+        lstat(p->temporary, &named) == 0 && locked.st_ino == named.st_ino)
+        return true;
+    close(p->lock);
+    return false;
+}
+
 void place_begin(struct place *p, struct outcome *o)
 {
     const char *name = strrchr(p->dir, '/') + 1;
 
-    snprintf(p->temporary, sizeof p->temporary, "%s/.%s.XXXXXX", p->parent, name);
-    if (!mkdtemp(p->temporary)) {
-        outcome_fail(o, "%s: %s", p->temporary, strerror(errno));
-        p->temporary[0] = '\0';
+    for (int try = 0; try < 100; try++) {
+        snprintf(p->temporary, sizeof p->temporary, "%s/.%s" SUFFIX, p->parent, name);
+        if (!mkdtemp(p->temporary)) {
+            outcome_fail(o, "%s: %s", p->temporary, strerror(errno));
+            break;
+        }
+        if (lock_temporary(p))
+            return;
+        rmdir(p->temporary);
     }
+    outcome_fail(o, "%s: what is made there cannot be opened, or is removed by somebody else", p->parent);
+    p->temporary[0] = '\0';
+}
+
+/* The name is another's now, or nobody's. */
+static void let_go(struct place *p)
+{
+    close(p->lock);
+    p->temporary[0] = '\0';
 }
 
 void place_commit(struct place *p, struct outcome *o)
 {
     for (int try = 0; try < 3; try++) {
         if (renameat2(AT_FDCWD, p->temporary, AT_FDCWD, p->dir, RENAME_NOREPLACE) == 0) {
-            p->temporary[0] = '\0';
+            let_go(p);
             return;
         }
         if (errno != EEXIST)
@@ -188,9 +277,10 @@ void place_commit(struct place *p, struct outcome *o)
 
 void place_abandon(struct place *p)
 {
-    if (p->temporary[0])
-        tree_remove(AT_FDCWD, p->temporary);
-    p->temporary[0] = '\0';
+    if (!p->temporary[0])
+        return;
+    tree_remove(AT_FDCWD, p->temporary);
+    let_go(p);
 }
 
 void place_withdraw(struct place *p)

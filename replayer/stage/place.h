@@ -9,16 +9,25 @@
 #include "replayer/stage/team.h"
 
 struct place {
-    char parent[400];    /* PLACE/dlcache-UID */
-    char dir[480];       /* the stage's directory, once it has its name */
-    char temporary[480]; /* what is laid down now; empty: nothing */
+    char parent[400];      /* PLACE/dlcache-UID, the same on every node */
+    char dir[480];         /* the stage's directory, once it has its name */
+    char temporary[480];   /* what is laid down now; empty: nothing */
+    int lock;              /* on the temporary directory: a descriptor, valid while there is one */
     dev_t dev;
-    bool executable;     /* code may be mapped from there */
+    bool executable;       /* code may be mapped from there */
+    bool executable_everywhere;
 };
 
-/* Takes the first usable of the places in A:B:C; makes PLACE/dlcache-UID there. One that forbids mapping code is taken
- * only where there is no other. */
+/* All ranks of the world, before team_form: takes the first of the places in A:B:C (64 at most) that every rank can
+ * use under the same path. One that forbids mapping code anywhere is taken only where there is no other. Makes
+ * PLACE/dlcache-UID in each. */
 void place_choose(struct place *p, const char *places, struct outcome *o);
+
+/* Removes what interrupted stagings left there; never what somebody is laying down. */
+void place_sweep(const struct place *p);
+
+/* Bytes that come before the original's path in the mirror while it is laid down (never fewer than later). */
+size_t place_root_length(const struct place *p);
 
 /* The name of the stage: the job's id, if there is one, and the digest. */
 void place_name(struct place *p, const uint8_t digest[16]);
@@ -26,7 +35,7 @@ void place_name(struct place *p, const uint8_t digest[16]);
 /* Is there room for that many bytes and files? */
 void place_check_space(const struct place *p, uint64_t bytes, uint64_t files, struct outcome *o);
 
-/* Makes the temporary directory. */
+/* Makes the temporary directory, and locks it: nobody sweeps it while this process lives. */
 void place_begin(struct place *p, struct outcome *o);
 /* Gives it its name; what had it before is removed. */
 void place_commit(struct place *p, struct outcome *o);

@@ -44,7 +44,7 @@ static bool was_asked(const char *spool)
 
 uint32_t probe_audit(const char *dir)
 {
-    char *spool = memory_join(dir, "probe", 5), *audit, *record, *preload;
+    char *spool = memory_join(dir, "probe", 5), *audit = NULL, *record = NULL, *preload = NULL;
     char *argv[] = {(char *)"dlcache-stage", (char *)PROBE_ARGUMENT, NULL};
     bool works = false;
     int status;

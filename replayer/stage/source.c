@@ -3,13 +3,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "facts/memory.h"
+#include "replayer/image/tree.h"
+#include "replayer/stage/team.h"
 
 /* The part of a file that lies in one chunk. */
 struct piece {
@@ -69,18 +73,35 @@ static void cut(struct source *s)
     }
 }
 
-/* Opens the file, and looks whether it is what it was. The file's lock is held. */
-static void open_once(struct open_file *f, const struct image_source *from)
+/* Is it what the index says? Contents and stat data that do not belong together are no use. */
+static int look(int fd, const struct image_source *from)
 {
     struct stat st;
 
+    if (fstat(fd, &st) != 0)
+        return errno;
+    const bool same = S_ISREG(st.st_mode) && (uint64_t)st.st_size == from->size && st.st_ino == from->ino &&
+                      st.st_mtim.tv_sec == from->mtime && (uint32_t)st.st_mtim.tv_nsec == from->mtime_ns &&
+                      st.st_ctim.tv_sec == from->ctime && (uint32_t)st.st_ctim.tv_nsec == from->ctime_ns;
+    return same ? 0 : ESTALE;
+}
+
+/* The file's lock is held. */
+static void open_once(struct open_file *f, const struct image_source *from)
+{
     if (f->fd >= 0 || f->error)
         return;
-    f->fd = open(from->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (f->fd < 0 || fstat(f->fd, &st) != 0)
-        f->error = errno;
-    else if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != from->size)
-        f->error = ESTALE;
+    f->fd = tree_open(from->path, 0);
+    f->error = f->fd < 0 ? errno : look(f->fd, from);
+}
+
+/* After the last piece: nobody has written to it meanwhile. The file's lock is held. */
+static void close_last(struct open_file *f, const struct image_source *from)
+{
+    if (!f->error)
+        f->error = look(f->fd, from);
+    close(f->fd);
+    f->fd = -1;
 }
 
 static void read_piece(struct source *s, const struct piece *piece)
@@ -109,10 +130,8 @@ static void read_piece(struct source *s, const struct piece *piece)
     pthread_mutex_lock(&f->lock);
     if (error && !f->error)
         f->error = error;
-    if (--f->left == 0 && f->fd >= 0) {
-        close(f->fd);
-        f->fd = -1;
-    }
+    if (--f->left == 0 && f->fd >= 0)
+        close_last(f, from);
     pthread_mutex_unlock(&f->lock);
 }
 
@@ -175,8 +194,15 @@ void *source_next(struct source *s)
 {
     pthread_mutex_lock(&s->lock);
     const uint64_t chunk = s->taken++;
-    while (s->missing[chunk])
-        pthread_cond_wait(&s->moved, &s->lock);
+    while (s->missing[chunk]) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += 100000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        pthread_cond_timedwait(&s->moved, &s->lock, &until);
+        team_look(); /* a file system that is slow must not keep a signal waiting */
+    }
     pthread_mutex_unlock(&s->lock);
     return s->ring[chunk % SOURCE_RING];
 }

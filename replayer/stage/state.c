@@ -9,6 +9,8 @@
 #include "facts/memory.h"
 #include "facts/mounts.h"
 
+#define TLS_MOST (64u << 20)
+
 static uint64_t inode_buckets(const struct image *im)
 {
     uint64_t n = 8;
@@ -71,6 +73,12 @@ static void put_mounts(const struct image *im, const struct mounts *mounts, stru
     }
 }
 
+/* A lookup could answer from the image at this node, or below it. */
+static bool is_answered(const struct dlc_node *n)
+{
+    return n->flags & (DLC_N_STAT | DLC_N_FROZEN) || n->children > 0;
+}
+
 /* Something is mounted here where the reader had nothing mounted: what the image says of it does not hold. */
 static void hide_mounts(const struct view *view, const struct mounts *mounts, uint8_t *dirty, struct dlc_state *h)
 {
@@ -83,11 +91,19 @@ static void hide_mounts(const struct view *view, const struct mounts *mounts, ui
         lookup(view, p->point, strlen(p->point), LOOKUP_NOFOLLOW | LOOKUP_CHANGED, &found);
         for (uint32_t i = 0; i < im->mount_count && !known; i++)
             known = text_is(im, im->mounts[i].point, im->mounts[i].point_len, p->point);
-        if (found.node == DLC_NONE || found.node == 0 || known)
+        if (found.node == DLC_NONE || found.node == 0 || known || !is_answered(&im->nodes[found.node]))
             continue;
         dirty[found.node] |= DLC_D_SELF;
         h->any_dirty = 1;
     }
+}
+
+/* With what glibc sets aside by itself: the tunable replaces it. Each thread takes it: there is an end. */
+static uint32_t ask_tls(uint64_t bytes)
+{
+    if (bytes == 0)
+        return 0;
+    return bytes < TLS_MOST - 2048 ? (uint32_t)bytes + 2048 : TLS_MOST;
 }
 
 void *state_make(const struct view *view, const struct dlc_mirror *mirror, char *root, size_t root_len,
@@ -122,8 +138,7 @@ void *state_make(const struct view *view, const struct dlc_mirror *mirror, char 
     h.root_ino = root_st.st_ino;
     h.complete = 1;
     h.audit = audit;
-    /* With what glibc sets aside by itself: the tunable replaces it. */
-    h.tls_size = im->header->tls_size ? (uint32_t)im->header->tls_size + 2048 : 0;
+    h.tls_size = ask_tls(im->header->tls_size);
     h.prefix_len = (uint32_t)strlen(prefix);
     memcpy(h.prefix, prefix, h.prefix_len);
 

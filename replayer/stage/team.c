@@ -12,6 +12,7 @@
 
 volatile sig_atomic_t team_signal;
 void (*team_interrupted)(int signal);
+void (*team_broken)(void);
 
 void outcome_fail(struct outcome *o, const char *format, ...)
 {
@@ -57,13 +58,56 @@ void team_wait(MPI_Request *request)
     for (int i = 0; i < 2000 && !done; i++)
         MPI_Test(request, &done, MPI_STATUS_IGNORE);
     while (!done) {
-        if (team_signal && team_interrupted)
-            team_interrupted(team_signal);
+        team_look();
         nanosleep(&(struct timespec){0, nap}, NULL);
         if (nap < 5000000)
             nap += nap / 8;
         MPI_Test(request, &done, MPI_STATUS_IGNORE);
     }
+}
+
+/* The others wait for this rank: they have to be told. */
+static void on_error(MPI_Comm *comm, int *code, ...)
+{
+    char text[MPI_MAX_ERROR_STRING] = "";
+    int len = 0;
+
+    (void)comm;
+    MPI_Error_string(*code, text, &len);
+    fprintf(stderr, "dlcache: stage: MPI: %.*s\n", (int)strcspn(text, "\n"), text);
+    if (team_broken)
+        team_broken();
+    MPI_Abort(MPI_COMM_WORLD, 1);
+    _exit(1);
+}
+
+void team_watch(void)
+{
+    MPI_Errhandler handler;
+
+    /* The communicator of the leaders inherits it. */
+    MPI_Comm_create_errhandler(on_error, &handler);
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, handler);
+    MPI_Comm_set_errhandler(MPI_COMM_SELF, handler);
+    MPI_Errhandler_free(&handler);
+}
+
+uint64_t team_common(uint64_t mask)
+{
+    uint64_t common = 0;
+    MPI_Request request;
+
+    MPI_Iallreduce(&mask, &common, 1, MPI_UINT64_T, MPI_BAND, MPI_COMM_WORLD, &request);
+    team_wait(&request);
+    return common;
+}
+
+void team_from_first(void *buf, int bytes)
+{
+    MPI_Request request;
+
+    MPI_Ibcast(buf, bytes, MPI_BYTE, 0, MPI_COMM_WORLD, &request);
+    team_wait(&request);
 }
 
 struct node_key {

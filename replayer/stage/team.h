@@ -32,6 +32,14 @@ __attribute__((format(printf, 2, 3))) void outcome_fail(struct outcome *o, const
 /* Before MPI_Init: refuses where the environment has several tasks. After it (size known): 0, or 2 with a message. */
 int team_check_singleton(int size);
 
+/* After MPI_Init: from now on an error of MPI is told, team_broken is called, and all ranks end with status 1. */
+void team_watch(void);
+
+/* Before or after team_form, all ranks of the world: the bits that everybody has set. */
+uint64_t team_common(uint64_t mask);
+/* The same: rank 0's bytes for everybody. */
+void team_from_first(void *buf, int bytes);
+
 /* MPI_Init has been called. Ranks with the same boot id and the same `dev` (of the stage's place) are one node. */
 void team_form(struct team *t, dev_t dev);
 
@@ -48,8 +56,17 @@ void team_wait(MPI_Request *request);
 /* The least value of all leaders; of the world's for others. */
 int team_least(const struct team *t, int value);
 
-/* Set by SIGTERM, SIGINT, SIGHUP: what waits calls this function, once, which then ends the process. */
+/* Set by SIGTERM, SIGINT, SIGHUP: what waits or works for long calls team_look, which then calls team_interrupted,
+ * which ends the process. */
 extern volatile sig_atomic_t team_signal;
 extern void (*team_interrupted)(int signal);
+/* What is to be cleaned up before an error of MPI ends the process; NULL: nothing. */
+extern void (*team_broken)(void);
+
+static inline void team_look(void)
+{
+    if (__builtin_expect(team_signal && team_interrupted, 0))
+        team_interrupted(team_signal);
+}
 
 #endif

@@ -1,0 +1,691 @@
+"""Staging for real: ranks and simulated nodes, places, leftovers, reuse, trouble half-way.
+
+A simulated node is a rank in a mount name space of its own with a tmpfs of its own on the place: the stager tells
+nodes apart by the place's device number."""
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+import time
+import unittest
+
+from harness import BUILD, DLCACHE, MPIEXEC, Case, environment
+
+NOBODY = 65534
+
+
+class StageCase(Case):
+    # The times of the directories above the files are part of the image. /tmp changes all the time; /var/tmp when
+    # tests like these come and go: never during a quiet one.
+    quiet = False
+    ABOVE = "/var/tmp"
+
+    def setUp(self):
+        super().setUp()
+        self.lock = self.lock_above()
+        self.src = tempfile.mkdtemp(prefix="dlcache-test.", dir=self.ABOVE)
+        self.addCleanup(self.remove_sources)
+        if not self.quiet:
+            os.close(self.lock)
+        os.chmod(self.src, 0o755)
+        self.parent = os.path.join(self.place, "dlcache-%d" % os.getuid())
+        self.running = []
+        self.addCleanup(self.end_all)
+
+    def lock_above(self):
+        fd = os.open(self.ABOVE, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        return fd
+
+    def remove_sources(self):
+        if not self.quiet:
+            self.lock = self.lock_above()
+        subprocess.run(["rm", "-rf", self.src], check=False)
+        os.close(self.lock)
+
+    def end_all(self):
+        for proc in self.running:
+            try:
+                os.killpg(proc.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            proc.wait()
+            for pipe in (proc.stdout, proc.stderr):
+                pipe.close()
+
+    def file(self, name, text="", mode=0o644):
+        path = os.path.join(self.src, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as f:
+            f.write(text if isinstance(text, bytes) else text.encode())
+        os.chmod(path, mode)
+        return path
+
+    def sparse(self, name, megabytes):
+        path = self.file(name)
+        os.truncate(path, megabytes << 20)
+        return path
+
+    def manifest(self, paths, kinds=None, name="m.json"):
+        """One that names the paths, in this order, below self.src."""
+        entries = [{"path": p, "kind": (kinds or {}).get(p, "data"), "counts": {"open": 1}, "order": i}
+                   for i, p in enumerate(paths)]
+        entries.sort(key=lambda e: os.fsencode(e["path"]))
+        head = {"format": "dlcache-manifest", "version": 1, "command": ["x"], "cwd": "/", "host": "h",
+                "recorded": "2026-01-01T00:00:00Z", "interpreter": "/bin/x", "processes": 1, "exit_status": 0,
+                "search": [], "mounts": [],
+                "policy": {"all": False, "include": [self.src], "exclude": [], "prefixes": [self.src]}}
+        text = json.dumps(head)[:-1] + ',"entries":[\n' + ",\n".join(json.dumps(e) for e in entries) + "\n]}\n"
+        return self.write(name, text)
+
+    def command(self, manifest, ranks=0, places=None, args=()):
+        command = [DLCACHE, "stage", "--dir", places or self.place, *args, manifest]
+        return [MPIEXEC, "-n", str(ranks), *command] if ranks else command
+
+    def staged(self, manifest, **kw):
+        """(directory, what it said)"""
+        result = self.run_command(self.command(manifest, **kw))
+        self.assertEqual(result.stdout.count("\n"), 1, result.stdout)
+        return result.stdout.strip(), result.stderr
+
+    def start(self, argv):
+        proc = subprocess.Popen(argv, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, start_new_session=True, text=True)
+        self.running.append(proc)
+        return proc
+
+    def names(self):
+        return sorted(os.listdir(self.parent)) if os.path.isdir(self.parent) else []
+
+    def until(self, what, seconds=20):
+        """Waits, looking often, until what() is true; its value."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            value = what()
+            if value:
+                return value
+            time.sleep(0.0005)
+        self.fail("it did not come")
+
+    def temporary(self):
+        return [n for n in self.names() if n.startswith(".") and not n.startswith((".trash", ".probe"))]
+
+    def ranks(self, manifest):
+        """The processes of a staging of this manifest."""
+        pids = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open("/proc/%s/cmdline" % pid) as f:
+                    argv = f.read().split("\0")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if argv[0].endswith("/dlcache-stage") and manifest in argv:
+                pids.append(int(pid))
+        return pids
+
+    def half_way(self, manifest, ranks=0):
+        """A staging that has begun to lay down, all of it stopped: (the process, the ranks)."""
+        proc = self.start(self.command(manifest, ranks))
+        # Looking for processes takes time: before the moment that matters, not after it.
+        pids = self.until(lambda: len(p := self.ranks(manifest)) == max(ranks, 1) and p)
+        self.until(lambda: self.temporary() or proc.poll() is not None)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        self.assertEqual(len(self.temporary()), 1, "it was too fast")
+        return proc, pids
+
+    @staticmethod
+    def go_on(pids):
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGCONT)
+            except ProcessLookupError:
+                pass
+
+    def assert_ends(self, proc, seconds=10):
+        try:
+            return proc.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self.fail("it goes on")
+
+    def big(self):
+        return self.manifest([self.sparse("big", 300), self.file("last", "last\n")])
+
+    def served(self, d, path):
+        return self.run_command([d + "/run", "cat", path]).stdout
+
+    def in_private(self, script, *args, status=0):
+        """sh, in a mount name space of its own."""
+        return self.run_command(["unshare", "-m", "sh", "-ec", script, DLCACHE, *args], status=status)
+
+
+class Ranks(StageCase):
+    def test_numbers_of_ranks(self):
+        path = self.file("f", "one\n")
+        manifest = self.manifest([path])
+        for ranks in (0, 1, 2, 4):
+            d, said = self.staged(manifest, ranks=ranks)
+            self.assertRegex(said, r"^dlcache: staged 1 files, 0\.0 MB, 5 names on 1 node in [0-9.]+ s\n$")
+            self.assertEqual(os.path.dirname(d), self.parent)
+            self.assertEqual(self.names(), [os.path.basename(d)])
+            with open(path, "w") as f:
+                f.write("two\n")  # as another node would
+            self.assertEqual(self.served(d, path), "one\n")
+            with open(path, "w") as f:
+                f.write("one\n")
+            self.dlcache("unstage", d)
+        self.assertEqual(self.names(), [])
+
+    def nodes(self, manifest, places, before="", ranks=2, after=":"):
+        """One rank a node, each with a tmpfs on self.place; what each of them wrote: (status, stdout, stderr)."""
+        out = self.path("rank")
+        script = """
+            mount -t tmpfs none "$1"
+            %s
+            status=0; "$0" stage --dir "$2" "$3" >$4.out.$PMI_RANK 2>$4.err.$PMI_RANK || status=$?
+            D=$(cat $4.out.0); %s
+            echo $status >$4.status.$PMI_RANK""" % (before, after)
+        self.run_command([MPIEXEC, "-n", str(ranks), "unshare", "-m", "sh", "-ec", script, DLCACHE, self.place,
+                          places, manifest, out])
+        answers = []
+        for rank in range(ranks):
+            texts = []
+            for what in ("status", "out", "err"):
+                with open("%s.%s.%d" % (out, what, rank)) as f:
+                    texts.append(f.read())
+            answers.append((int(texts[0]), texts[1], texts[2]))
+        return answers
+
+    def test_two_nodes(self):
+        path = self.file("f", "one\n")
+        served = self.path("served")
+        answers = self.nodes(self.manifest([path]), self.place, ranks=3,
+                             after='DLCACHE_LOG=1 $D/run cat %s >%s.$PMI_RANK 2>&1; test -s $D/root%s' %
+                             (path, served, path))
+        self.assertEqual([a[0] for a in answers], [0, 0, 0])
+        self.assertRegex(answers[0][1], r"^%s/[0-9a-f]{16}\n$" % re.escape(self.parent))
+        self.assertIn(" on 3 nodes in ", answers[0][2])
+        self.assertEqual([a[1:] for a in answers[1:]], [("", ""), ("", "")])
+        for rank in range(3):
+            with open("%s.%d" % (served, rank)) as f:
+                self.assertEqual(f.read(), "one\n")
+
+    def test_one_place_for_all_nodes(self):
+        manifest = self.manifest([self.file("f", "one\n")])
+        x, y = self.place + "/x", self.place + "/y"
+        both = 'mkdir "$1/y"; test $PMI_RANK = 1 || mkdir "$1/x"'
+        answers = self.nodes(manifest, x + ":" + y, both, after='test -f "$D/index"')
+        self.assertEqual([a[0] for a in answers], [0, 0])
+        self.assertTrue(answers[0][1].startswith(y + "/dlcache-"), answers)
+
+    def test_a_place_for_code_on_all_nodes(self):
+        manifest = self.manifest([self.file("f", "one\n")])
+        x, y = self.place + "/x", self.place + "/y"
+        both = 'mkdir "$1/x" "$1/y"; test $PMI_RANK = 0 || mount -t tmpfs -o noexec none "$1/x"'
+        answers = self.nodes(manifest, x + ":" + y, both, after='test -f "$D/index"')
+        self.assertEqual([a[0] for a in answers], [0, 0])
+        self.assertTrue(answers[0][1].startswith(y + "/dlcache-"), answers)
+        self.assertNotIn("noexec", answers[0][2])
+
+    def test_no_place_for_all_nodes(self):
+        manifest = self.manifest([self.file("f", "one\n")])
+        answers = self.nodes(manifest, self.place + "/0:" + self.place + "/1", 'mkdir "$1/$PMI_RANK"')
+        self.assertEqual([a[0] for a in answers], [1, 1])
+        self.assertEqual([a[1] for a in answers], ["", ""])
+        self.assertRegex(answers[0][2], r"^dlcache: stage: there is no place for a stage: .*No such file.*\n$")
+
+    def test_a_symlink_that_leads_elsewhere(self):
+        manifest = self.manifest([self.file("f", "one\n")])
+        answers = self.nodes(manifest, self.place + "/x",
+                             'mkdir "$1/0" "$1/1"; ln -s $PMI_RANK "$1/x"')
+        self.assertEqual([a[0] for a in answers], [1, 1])
+        self.assertRegex(answers[0][2], r"/1/dlcache-\d+ is .*/0/dlcache-\d+ on the first node\n")
+
+    def test_one_node_is_full(self):
+        manifest = self.manifest([self.file("f", b"x" * (3 << 20))])
+        answers = self.nodes(manifest, self.place,
+                             'test $PMI_RANK = 0 || mount -o remount,size=1m "$1"',
+                             after='test -z "$(ls -A "$1"/dlcache-*)"')
+        self.assertEqual([a[0] for a in answers], [1, 1])
+        self.assertRegex(answers[0][2], r"^dlcache: stage: .* has room for 1\.0 MB, and the stage takes \d+\.\d MB "
+                         r"\(on \S+\)\n$")
+
+    def test_a_rank_is_killed(self):
+        manifest = self.big()
+        proc, pids = self.half_way(manifest, ranks=4)
+        started = time.monotonic()
+        os.kill(pids[-1], signal.SIGKILL)
+        self.go_on(pids)
+        out, _ = self.assert_ends(proc)
+        self.assertLess(time.monotonic() - started, 5)
+        self.assertNotEqual(proc.returncode, 0)
+        self.assertNotIn(self.place, out)  # mpiexec has its own to say
+        self.until(lambda: not self.ranks(manifest))
+        d, _ = self.staged(manifest, ranks=2)
+        self.assertEqual(self.names(), [os.path.basename(d)])
+
+    def test_an_error_of_mpi_ends_all(self):
+        source = self.write("break.c", """
+            #include <mpi.h>
+            int MPI_Iallreduce(const void *from, void *to, int n, MPI_Datatype type, MPI_Op op, MPI_Comm comm,
+                               MPI_Request *request)
+            {
+                static int calls;
+                int rank;
+                MPI_Comm_rank(comm, &rank);
+                if (rank == 1 && ++calls == 5)
+                    MPI_Comm_call_errhandler(comm, MPI_ERR_INTERN);
+                return PMPI_Iallreduce(from, to, n, type, op, comm, request);
+            }""")
+        library = self.path("break.so")
+        self.run_command(["mpicc.mpich", "-shared", "-fPIC", source, "-o", library])
+        manifest = self.manifest([self.file("f", "one\n")])
+        preload = environment(LD_PRELOAD=library, ASAN_OPTIONS="detect_leaks=0:verify_asan_link_order=0")
+        result = self.run_command(self.command(manifest, ranks=2), env=preload, status=None, timeout=20)
+        self.assertNotEqual(result.returncode, 0)
+        self.assertEqual(result.stdout, "")
+        self.assertRegex(result.stderr, r"(?m)^dlcache: stage: MPI: \S.*$")
+
+
+class Leftovers(StageCase):
+    def test_a_killed_one_is_swept(self):
+        manifest = self.big()
+        proc, pids = self.half_way(manifest)
+        os.kill(pids[0], signal.SIGKILL)
+        self.assert_ends(proc)
+        self.assertEqual(proc.returncode, -signal.SIGKILL)
+        self.assertEqual(len(self.temporary()), 1)
+        os.makedirs(self.parent + "/.trash.x.1/root/a")
+        os.chmod(self.parent + "/.trash.x.1/root", 0o555)
+        with open(self.parent + "/.probe.abcdef", "w"):
+            pass
+        os.symlink("/etc", self.parent + "/.x.abcdef")
+        d, _ = self.staged(manifest)
+        self.assertEqual(self.names(), [os.path.basename(d)])
+        self.assertTrue(os.path.exists("/etc/passwd"))
+
+    def test_mpiexec_is_ended(self):
+        manifest = self.big()
+        proc, pids = self.half_way(manifest, ranks=2)
+        proc.send_signal(signal.SIGTERM)
+        self.go_on(pids)
+        self.assert_ends(proc)
+        self.until(lambda: not self.ranks(manifest))
+        d, _ = self.staged(manifest)
+        self.assertEqual(self.names(), [os.path.basename(d)])
+
+    def test_nobody_takes_what_is_being_laid_down(self):
+        manifest = self.big()
+        proc, pids = self.half_way(manifest)
+        said = self.dlcache("unstage", "--all", "--dir", self.place)
+        self.assertEqual(said.stderr, "dlcache: 0 stages removed\n")
+        other = self.manifest([self.file("other", "x")], name="other.json")
+        d, _ = self.staged(other)
+        self.assertEqual(len(self.temporary()), 1)
+        self.go_on(pids)
+        out, err = self.assert_ends(proc)
+        self.assertEqual(proc.returncode, 0, err)
+        self.assertEqual(self.names(), sorted([os.path.basename(out.strip()), os.path.basename(d)]))
+        said = self.dlcache("unstage", "--all", "--dir", self.place)
+        self.assertEqual((said.stderr, self.names()), ("dlcache: 2 stages removed\n", []))
+
+    def test_signals_half_way(self):
+        manifest = self.big()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            proc, pids = self.half_way(manifest)
+            os.kill(pids[0], number)
+            started = time.monotonic()
+            self.go_on(pids)
+            out, _ = self.assert_ends(proc)
+            self.assertLess(time.monotonic() - started, 2)
+            self.assertEqual((proc.returncode, out, self.names()), (-number, "", []))
+
+    def interrupt_slowed(self, call, when):
+        """Every such system call takes 3 s; SIGTERM comes when `when` is true."""
+        manifest = self.manifest([self.file("f%d" % i, "one\n") for i in range(20)])
+        proc = self.start(["strace", "-f", "-qq", "-o", self.path("log"), "-e", "trace=" + call,
+                           "-e", "inject=%s:delay_enter=3000000" % call, *self.command(manifest)])
+        pid = self.until(lambda: self.ranks(manifest))[0]
+        self.until(when)
+        time.sleep(0.3)
+        self.assertIsNone(proc.poll())
+        started = time.monotonic()
+        os.kill(pid, signal.SIGTERM)
+        self.assert_ends(proc)
+        self.assertLess(time.monotonic() - started, 3.5)
+        self.assertEqual(proc.returncode, -signal.SIGTERM)
+        self.assertEqual(self.names(), [])
+
+    def test_a_signal_while_files_are_looked_at(self):
+        self.interrupt_slowed("statx", lambda: os.path.isdir(self.parent))
+
+    def test_a_signal_while_a_slow_file_is_read(self):
+        self.interrupt_slowed("pread64", self.temporary)
+
+
+class Reuse(StageCase):
+    quiet = True
+    AGAIN = "(it was there already)"
+
+    def test_the_same_again(self):
+        path = self.file("f", "one\n")
+        manifest = self.manifest([path])
+        d, said = self.staged(manifest)
+        self.assertNotIn(self.AGAIN, said)
+        again, said = self.staged(manifest, ranks=2)
+        self.assertEqual(again, d)
+        self.assertIn(self.AGAIN, said)
+        # A change through an attached process: the stage is laid down anew, under another name if that changed it.
+        self.run_command([d + "/run", "chmod", "600", path])
+        os.chmod(path, 0o644)
+        _, said = self.staged(manifest)
+        self.assertNotIn(self.AGAIN, said)
+
+    def test_a_dirty_one_of_the_same_name(self):
+        path = self.file("f", "one\n")
+        manifest = self.manifest([path])
+        d, _ = self.staged(manifest)
+        with open(d + "/state", "r+b") as f:
+            f.seek(132)
+            f.write(struct.pack("<I", 1))
+        old = os.stat(d).st_ino
+        again, said = self.staged(manifest)
+        self.assertEqual(again, d)
+        self.assertNotIn(self.AGAIN, said)
+        self.assertNotEqual(os.stat(d).st_ino, old)
+        self.assertEqual(self.names(), [os.path.basename(d)])
+        self.assertIn(self.AGAIN, self.staged(manifest)[1])
+
+    def test_from_another_mount_name_space(self):
+        path = self.file("f", "one\n")
+        manifest = self.manifest([path])
+        private = self.in_private('"$0" stage --dir "$1" "$2"', self.place, manifest)
+        d, said = self.staged(manifest)
+        self.assertEqual(d, private.stdout.strip())
+        self.assertNotIn(self.AGAIN, said)
+        self.dlcache("run", "--stage", d, "--", "true")
+
+    def test_times_of_access(self):
+        result = self.in_private("""
+            mount -t tmpfs -o strictatime none "$3"; echo one >"$3/f"; touch -a -d @1000 "$3/f"
+            "$0" stage --dir "$1" "$2"; stat -c %X "$3/f"
+            cat "$3/f"; stat -c %X "$3/f"
+            "$0" stage --dir "$1" "$2\"""", self.place, self.manifest([self.src + "/f"]), self.src)
+        d, before, text, after, again = result.stdout.split()
+        self.assertEqual((d, before, text), (again, "1000", "one"))
+        self.assertGreater(int(after), 1000)
+        self.assertIn(self.AGAIN, result.stderr)
+
+    def test_a_rebuilt_library(self):
+        os.mkdir(self.path("bin"))
+        for name in ("dlcache", "dlcache-stage", "dlcache-run", "libdlcache.so", "libdlcache-audit.so"):
+            shutil.copy2(os.path.join(BUILD, name), self.path("bin"))
+        manifest = self.manifest([self.file("f", "one\n")])
+        command = [self.path("bin", "dlcache"), "stage", "--dir", self.place, manifest]
+        d = self.run_command(command).stdout.strip()
+        with open(self.path("bin", "libdlcache.so"), "r+b") as f:
+            f.seek(-1, os.SEEK_END)
+            last = f.read(1)[0]
+            f.seek(-1, os.SEEK_END)
+            f.write(bytes([last ^ 1]))
+        again = self.run_command(command)
+        self.assertEqual(again.stdout.strip(), d)
+        self.assertNotIn(self.AGAIN, again.stderr)
+        with open(d + "/lib/libdlcache.so", "rb") as f, open(self.path("bin", "libdlcache.so"), "rb") as g:
+            self.assertEqual(f.read(), g.read())
+        self.assertIn(self.AGAIN, self.run_command(command).stderr)
+
+    def test_a_mount_point_that_is_only_listed(self):
+        manifest = self.manifest([self.file("d/f", "one\n")])
+        os.mkdir(self.src + "/d/sub")
+        result = self.in_private("""
+            mount -t tmpfs none "$3/d/sub"
+            "$0" stage --dir "$1" "$2"; "$0" stage --dir "$1" "$2\"""", self.place, manifest, self.src)
+        self.assertIn(self.AGAIN, result.stderr)
+
+    def test_two_at_once(self):
+        path = self.file("last", "last\n")
+        manifest = self.manifest([self.sparse("big", 100), path])
+        procs = [self.start(self.command(manifest, ranks=2)) for _ in range(3)]
+        answers = [self.assert_ends(p, 60) for p in procs]
+        self.assertEqual([p.returncode for p in procs], [0, 0, 0], answers)
+        self.assertEqual(len({out for out, _ in answers}), 1)
+        d = answers[0][0].strip()
+        self.assertEqual(self.names(), [os.path.basename(d)])
+        self.assertEqual(self.served(d, path), "last\n")
+
+
+class Places(StageCase):
+    def refused(self, message, places=None):
+        result = self.run_command(self.command(self.manifest([self.file("f", "x")]), places=places), status=1)
+        self.assertEqual(result.stdout, "")
+        self.assertRegex(result.stderr, r"^dlcache: stage: there is no place for a stage: .*%s\n$" % message)
+
+    def test_squatters(self):
+        squat = self.parent
+        with open(squat, "w"):
+            pass
+        self.refused("is not a directory")
+        os.unlink(squat)
+        os.symlink(self.tmp, squat)
+        self.refused("is not a directory")
+        self.assertEqual(os.listdir(self.tmp), ["m.json"])
+        os.unlink(squat)
+        os.mkdir(squat, 0o755)
+        self.refused("is not your own, or its mode is not 0700")
+        os.chmod(squat, 0o700)
+        os.chown(squat, NOBODY, NOBODY)
+        self.refused("is not your own, or its mode is not 0700")
+
+    def test_no_such_place(self):
+        self.refused("No such file or directory", self.place + "/none")
+        self.refused("--dir is empty", ":")
+        self.refused("names more than 64 places", ":".join([self.place] * 65))
+
+    def test_the_next_place(self):
+        d, _ = self.staged(self.manifest([self.file("f", "x")]), places=self.place + "/none:" + self.place)
+        self.assertEqual(os.path.dirname(d), self.parent)
+
+    def test_full(self):
+        manifest = self.manifest([self.file("f", b"x" * (3 << 20))])
+        result = self.in_private("""
+            mount -t tmpfs -o size=1m none "$1"; status=0
+            "$0" stage --dir "$1" "$2" || status=$?
+            find "$1" -mindepth 2; exit $status""", self.place, manifest, status=1)
+        self.assertEqual(result.stdout, "")
+        self.assertRegex(result.stderr, r"^dlcache: stage: %s has room for 1\.0 MB, and the stage takes [0-9.]+ "
+                         r"MB\n$" % re.escape(self.parent))
+
+    def test_too_few_inodes(self):
+        manifest = self.manifest([self.file("f%d" % i, "x") for i in range(100)])
+        result = self.in_private("""
+            mount -t tmpfs -o nr_inodes=50 none "$1"; status=0
+            "$0" stage --dir "$1" "$2" || status=$?
+            find "$1" -mindepth 2; exit $status""", self.place, manifest, status=1)
+        self.assertEqual(result.stdout, "")
+        self.assertRegex(result.stderr, r"has room for \d+ more files, and the stage takes \d+\n$")
+
+    def test_without_a_limit(self):
+        manifest = self.manifest([self.file("f", "one\n")])
+        result = self.in_private("""
+            mount -t tmpfs -o size=0,nr_inodes=0 none "$1"
+            "$0" stage --dir "$1" "$2\"""", self.place, manifest)
+        self.assertTrue(result.stdout.startswith(self.parent), result.stdout)
+
+    def test_noexec(self):
+        path = self.file("f", "one\n")
+        result = self.in_private("""
+            mount -t tmpfs -o noexec none "$1"
+            D=$("$0" stage --dir "$1" "$2"); echo two >"$3"
+            "$0" run --stage "$D" -- cat "$3\"""", self.place, self.manifest([path]), path, status=None)
+        self.assertRegex(result.stderr, r"^dlcache: warning: %s is mounted noexec: shared objects are not served\n" %
+                         re.escape(self.parent))
+        return result
+
+    def test_an_ordinary_user(self):
+        readable, secret = self.file("f", "one\n"), self.file("secret", "two\n", mode=0o600)
+        manifest = self.manifest([readable, secret])
+        os.chmod(self.tmp, 0o755)
+        os.chown(self.place, NOBODY, NOBODY)
+        user = ["setpriv", "--reuid=%d" % NOBODY, "--regid=%d" % NOBODY, "--clear-groups"]
+        result = self.run_command([*user, *self.command(manifest)])
+        d = result.stdout.strip()
+        self.assertEqual(os.path.dirname(d), self.place + "/dlcache-%d" % NOBODY)
+        self.assertIn("dlcache: warning: %s: cannot be read; it is left to the file system\n" % secret, result.stderr)
+        self.assertEqual(self.run_command([*user, d + "/run", "cat", readable]).stdout, "one\n")
+        said = self.run_command([*user, d + "/run", "cat", secret], status=1)
+        self.assertEqual(said.stderr, "cat: %s: Permission denied\n" % secret)
+        refused = self.run_command([*user, *self.command(manifest, args=["--strict"])], status=1)
+        self.assertEqual(refused.stdout, "")
+        self.assertIn(secret, refused.stderr)
+
+
+class Contents(StageCase):
+    def mirror(self, d, path):
+        return d + "/root" + path
+
+    def test_modes_whatever_the_umask(self):
+        modes = {"a": (0o644, 0o444), "b": (0o755, 0o555), "c": (0o600, 0o400), "d": (0o4775, 0o555),
+                 "e": (0o060, 0o440)}
+        paths = {name: self.file(name, "x", mode) for name, (mode, _) in modes.items()}
+        for mask in ("000", "077"):
+            result = self.run_command(["sh", "-c", 'umask %s; exec "$0" stage --dir "$1" "$2"' % mask, DLCACHE,
+                                       self.place, self.manifest(paths.values())])
+            d = result.stdout.strip()
+            for name, (_, mode) in modes.items():
+                self.assertEqual(os.lstat(self.mirror(d, paths[name])).st_mode & 0o7777, mode, (mask, name))
+            self.assertEqual(os.lstat(self.parent).st_mode & 0o7777, 0o700)
+            self.assertEqual(os.lstat(d).st_mode & 0o7777, 0o700)
+            self.assertEqual(os.lstat(d + "/state").st_mode & 0o7777, 0o600)
+            self.dlcache("unstage", d)
+
+    def test_hard_links_and_empty_files(self):
+        one, empty = self.file("one", "same\n"), self.file("empty")
+        os.link(one, self.src + "/two")
+        d, said = self.staged(self.manifest([one, self.src + "/two", empty]))
+        self.assertIn("staged 2 files", said)
+        stats = [os.lstat(self.mirror(d, self.src + name)) for name in ("/one", "/two", "/empty")]
+        self.assertEqual(stats[0].st_ino, stats[1].st_ino)
+        self.assertNotEqual(stats[0].st_ino, stats[2].st_ino)
+        self.assertEqual([(s.st_nlink, s.st_size) for s in stats], [(2, 5), (2, 5), (1, 0)])
+        self.assertEqual(self.served(d, self.src + "/two"), "same\n")
+        self.assertEqual(self.served(d, empty), "")
+
+    def test_files_across_chunks(self):
+        paths = []
+        for i, size in enumerate((4 << 20, (4 << 20) - 8, 9, (8 << 20) + 1, 0, 5)):
+            paths.append(self.file("f%d" % i, os.urandom(size)))
+        big = self.sparse("big", 300)
+        with open(big, "r+b") as f:
+            f.seek(299 << 20)
+            f.write(b"end")
+        d, said = self.staged(self.manifest([*paths, big]), ranks=2)
+        self.assertRegex(said, r"staged 7 files, 331\.\d MB")
+        for path in (*paths, big):
+            self.run_command(["cmp", path, self.mirror(d, path)])
+
+    def test_files_that_change_while_they_are_read(self):
+        first = self.sparse("first", 300)
+        same, shorter, other, link = (self.file(n, n * 100) for n in ("same", "shorter", "other", "link"))
+        quiet = self.file("quiet", "quiet\n")
+        os.link(link, self.src + "/name")
+        manifest = self.manifest([first, same, shorter, other, link, self.src + "/name", quiet])
+        proc, pids = self.half_way(manifest)
+        for path in (same, link):
+            with open(path, "r+") as f:
+                f.write("SAME")
+        os.truncate(shorter, 3)
+        times = os.stat(other)
+        replacement = self.file("replacement", "OTHER" * 100)
+        os.utime(replacement, ns=(times.st_atime_ns, times.st_mtime_ns))
+        os.rename(replacement, other)
+        self.go_on(pids)
+        out, err = self.assert_ends(proc)
+        self.assertEqual(proc.returncode, 0, err)
+        d = out.strip()
+        for path in (same, shorter, other, link):
+            self.assertIn("dlcache: warning: %s: it changed while it was read; it is left to the file system\n" %
+                          path, err)
+            with open(path) as f:
+                self.assertEqual(self.served(d, path), f.read())
+            self.assertTrue(os.path.islink(self.mirror(d, path)), path)
+        self.assertNotIn("quiet", err)
+        self.assertFalse(os.path.islink(self.mirror(d, quiet)))
+        self.assertEqual(self.served(d, self.src + "/name")[:4], "SAME")
+
+    def test_a_path_that_is_too_long_in_the_mirror(self):
+        near = self.file("near", "near\n")
+        directory = os.open(self.src, os.O_RDONLY | os.O_DIRECTORY)
+        path = self.src
+        while len(path) < 4080:
+            name = "d" * min(200, 4088 - len(path))
+            os.mkdir(name, dir_fd=directory)
+            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=directory)
+            os.close(directory)
+            directory, path = inner, path + "/" + name
+        with open(os.open("f", os.O_WRONLY | os.O_CREAT, dir_fd=directory), "w") as f:
+            f.write("far\n")
+        # Too long for the kernel even where it is.
+        os.close(os.open("longer-name", os.O_WRONLY | os.O_CREAT, dir_fd=directory))
+        os.close(directory)
+        far = path + "/f"
+        self.assertLess(len(far), 4096)
+        d, said = self.staged(self.manifest([near, far, path + "/none"], kinds={path + "/none": "absent"}))
+        self.assertRegex(said, r"dlcache: warning: \d+ paths? (is|are) too long below %s, and left to the file "
+                         r"system: " % re.escape(self.parent))
+        self.assertEqual((self.served(d, near), self.served(d, far)), ("near\n", "far\n"))
+        self.assertFalse(os.path.islink(self.mirror(d, near)))
+        self.run_command([d + "/run", "cat", path + "/none"], status=1)
+
+    def test_thread_local_storage_has_a_bound(self):
+        self.write("tls.c", "__thread char big[15 << 20]; char *f(void) { return big; }")
+        paths = [self.src + "/lib%d.so" % i for i in range(5)]
+        self.run_command(["gcc", "-shared", "-fPIC", self.path("tls.c"), "-o", paths[0]])
+        for path in paths[1:]:
+            shutil.copy2(paths[0], path)
+        for count, asked in ((1, (15 << 20) + 2048), (5, 64 << 20)):
+            kinds = dict.fromkeys(paths, "shared-object")
+            d, _ = self.staged(self.manifest(paths[:count], kinds=kinds))
+            with open(d + "/state", "rb") as f:
+                self.assertEqual(struct.unpack_from("<I", f.read(), 136), (asked,))
+
+    def test_many_small_files(self):
+        paths = []
+        for i in range(250):
+            os.mkdir("%s/%d" % (self.src, i))
+            for k in range(200):
+                paths.append("%s/%d/%d" % (self.src, i, k))
+                with open(paths[-1], "w") as f:
+                    f.write("x")
+        manifest = self.manifest(paths)
+        started = time.monotonic()
+        d, said = self.staged(manifest, ranks=2)
+        self.assertLess(time.monotonic() - started, 15)
+        self.assertIn("staged 50000 files", said)
+        self.assertEqual(self.served(d, paths[49999]), "x")
+
+
+class Command(StageCase):
+    def test_wrong_usage(self):
+        manifest = self.manifest([self.file("f", "x")])
+        for args in ([], [manifest, manifest], ["--none", manifest], ["--dir"]):
+            result = self.dlcache("stage", *args, status=2)
+            self.assertEqual(result.stdout, "")
+            self.assertRegex(result.stderr, r"^dlcache: stage: .*\n$")
+        self.assertIn("usage: dlcache stage", self.dlcache("stage", "--help").stdout)
+
+    def test_summary_as_json(self):
+        result = self.run_command(self.command(self.manifest([self.file("f", "x")]), args=["--json"]))
+        self.assertEqual(result.stdout.count("\n"), 1)
+        said = json.loads(result.stderr)
+        self.assertEqual((said["files"], said["bytes"], said["nodes"], said["reused"]), (1, 1, 1, 0))
+
+
+del StageCase
+if __name__ == "__main__":
+    unittest.main()
