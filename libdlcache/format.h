@@ -80,7 +80,7 @@ struct dlc_node {
     uint32_t rdev_major, rdev_minor;
     uint32_t attributes;      /* statx: stx_attributes & 0xffffffff */
     uint32_t attributes_mask; /* statx: stx_attributes_mask & 0xffffffff */
-    uint32_t reserved1;
+    uint32_t order;           /* place in its directory's list, from 0; also without STAT, where the list was read */
 };
 
 enum {

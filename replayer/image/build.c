@@ -219,6 +219,19 @@ static void freeze_wanted(struct builder *b, struct tree_node *n)
             freeze_wanted(b, child);
 }
 
+/* Of a directory that is not frozen only the way through it is known: names come and go in it, and change its stat
+ * data, while the job runs. */
+static void forget_unfrozen(struct tree_node *n)
+{
+    struct tree_node *child, *next;
+
+    if (!(n->flags & DLC_N_FROZEN))
+        n->flags &= ~(uint32_t)(DLC_N_STAT | DLC_N_BTIME | DLC_N_READ | DLC_N_EXEC | DLC_N_NOEXEC);
+    HASH_ITER(hh, n->children, child, next)
+        if (child->kind == DT_DIR)
+            forget_unfrozen(child);
+}
+
 static int by_order(const void *a, const void *b)
 {
     const struct manifest_entry *x = *(const struct manifest_entry *const *)a;
@@ -244,6 +257,7 @@ int build_image(const struct manifest *m, bool strict, struct built *out, char *
         add_entry(&b, order[i]);
     free(order);
     freeze_wanted(&b, b.tree.root);
+    forget_unfrozen(b.tree.root);
     if (!strict) {
         warn_rest(b.report.gone, "entries that are gone");
         warn_rest(b.report.unreadable, "files that cannot be read");

@@ -264,7 +264,7 @@ bool tree_freeze(struct tree *t, struct tree_node *dir)
             if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
                 continue;
             struct tree_node *n = tree_add(t, dir, e->d_name, strlen(e->d_name));
-            listed++;
+            n->order = (uint32_t)listed++;
             if (n->looked)
                 continue;
             n->kind = e->d_type;

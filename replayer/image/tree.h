@@ -19,6 +19,7 @@ struct tree_node {
     bool wanted;                /* to be frozen, if that may be */
     bool object;                /* ELF facts are in the writer's list */
     uint32_t object_index;
+    uint32_t order;             /* in its directory's list */
     uint64_t ino;
     uint64_t data;
     struct statx st;            /* with DLC_N_STAT */

@@ -227,6 +227,7 @@ static void write_nodes(struct writer *w)
         n->object = t->object ? t->object_index : DLC_NONE;
         n->data = t->flags & DLC_N_DATA ? t->data : 0;
         n->ino = t->ino;
+        n->order = t->order;
         if (t->flags & DLC_N_STAT)
             put_stat(n, &t->st);
         if (t->target) {

@@ -21,7 +21,8 @@ struct laydown {
     char *path;             /* PLACE/…/root, and room for any path behind it */
     size_t root_len;
     char *prefix;           /* the mirror's path when the stage has its name */
-    uint32_t *files;        /* nodes with contents, by offset; hard links behind their first */
+    uint32_t *files;        /* nodes with contents, by offset; hard links side by side */
+    uint32_t *made;         /* one a file: the name that was made first, for the first of its hard links */
     size_t file_count;
     uint64_t at;            /* contents laid down */
     size_t file;            /* the one that is being written */
@@ -116,6 +117,17 @@ static void make_real_link(struct laydown *l, uint32_t node, struct outcome *o)
     free(absolute);
 }
 
+static void link_original(struct laydown *l, uint32_t node, struct outcome *o)
+{
+    const char *path = path_of(l, node);
+
+    if (!path)
+        return;
+    char *original = memory_text(path + l->root_len);
+    make_symlink(l, node, original, o);
+    free(original);
+}
+
 /* --- the parts of the mirror, in order -------------------------------------------------------------------------- */
 
 static int by_data(const void *a, const void *b, void *arg)
@@ -126,6 +138,85 @@ static int by_data(const void *a, const void *b, void *arg)
     if (nodes[x].data != nodes[y].data)
         return nodes[x].data < nodes[y].data ? -1 : 1;
     return x < y ? -1 : x > y;
+}
+
+/* Which of the files this node is, or its first hard link. */
+static size_t file_of(const struct laydown *l, uint32_t node)
+{
+    const struct dlc_node *nodes = l->im->nodes;
+    size_t low = 0, high = l->file_count;
+
+    while (low < high) {
+        const size_t mid = low + (high - low) / 2;
+        if (nodes[l->files[mid]].data < nodes[node].data)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+/* An empty file, or another name of one that is there. */
+static void make_file(struct laydown *l, uint32_t node, struct outcome *o)
+{
+    uint32_t *made = &l->made[file_of(l, node)];
+    const char *path = path_of(l, node);
+
+    if (!path)
+        return;
+    if (*made == 0) {
+        const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd < 0 || close(fd) != 0)
+            fail(o, path, errno);
+        *made = node;
+        return;
+    }
+    char *to = memory_text(path);
+    const char *from = path_of(l, *made);
+    if (from && link(from, to) != 0)
+        fail(o, to, errno);
+    free(to);
+}
+
+static void make_name(struct laydown *l, uint32_t node, struct outcome *o)
+{
+    const struct dlc_node *n = &l->im->nodes[node];
+
+    if (is_real_directory(n)) {
+        const char *path = path_of(l, node);
+        if (path && mkdir(path, 0700) != 0)
+            fail(o, path, errno);
+    } else if (n->flags & DLC_N_DATA) {
+        make_file(l, node, o);
+    } else if (is_real_link(l, node)) {
+        make_real_link(l, node, o);
+    } else {
+        link_original(l, node, o);
+    }
+}
+
+static int by_order(const void *a, const void *b, void *arg)
+{
+    const struct dlc_node *nodes = arg;
+    const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+    if (nodes[x].order != nodes[y].order)
+        return nodes[x].order < nodes[y].order ? 1 : -1;
+    return x < y ? -1 : x > y;
+}
+
+/* All names of a directory, the last of its list first: a tmpfs lists the newest first. */
+static void make_names(struct laydown *l, uint32_t dir, uint32_t *room, struct outcome *o)
+{
+    const struct dlc_node *n = &l->im->nodes[dir];
+
+    for (uint32_t i = 0; i < n->children; i++)
+        room[i] = n->first + i;
+    qsort_r(room, n->children, sizeof *room, by_order, (void *)(uintptr_t)l->im->nodes);
+    for (uint32_t i = 0; i < n->children && !o->failed; i++) {
+        team_look();
+        make_name(l, room[i], o);
+    }
 }
 
 struct laydown *laydown_begin(const struct place *place, const struct view *view, struct outcome *o)
@@ -142,17 +233,20 @@ struct laydown *laydown_begin(const struct place *place, const struct view *view
     l->prefix = memory_join(place->dir, STAGE_MIRROR, strlen(STAGE_MIRROR));
     l->mirror = memory_new(im->node_count, sizeof *l->mirror);
     l->files = memory_new(im->node_count, sizeof *l->files);
-    for (uint32_t i = 0; i < im->node_count && !o->failed; i++) {
-        team_look();
+    for (uint32_t i = 0; i < im->node_count; i++)
         if (im->nodes[i].flags & DLC_N_DATA)
             l->files[l->file_count++] = i;
-        if (!is_real_directory(&im->nodes[i]) && i != 0)
-            continue;
-        const char *path = path_of(l, i);
-        if (path && mkdir(path, 0700) != 0)
-            fail(o, path, errno);
-    }
     qsort_r(l->files, l->file_count, sizeof *l->files, by_data, (void *)(uintptr_t)im->nodes);
+    l->made = memory_new(l->file_count, sizeof *l->made);
+
+    const char *root = path_of(l, 0);
+    if (root && mkdir(root, 0700) != 0)
+        fail(o, root, errno);
+    uint32_t *room = memory_new(im->node_count, sizeof *room);
+    for (uint32_t i = 0; i < im->node_count && !o->failed; i++)
+        if (i == 0 || is_real_directory(&im->nodes[i]))
+            make_names(l, i, room, o);
+    free(room);
     return l;
 }
 
@@ -189,14 +283,14 @@ void laydown_data(struct laydown *l, const void *data, uint64_t bytes, struct ou
         team_look();
         const struct dlc_node *n = &l->im->nodes[l->files[l->file]];
         if (is_link_of_last(l, l->file)) {
-            l->file++; /* made at the end */
+            l->file++;
             continue;
         }
         if (n->data >= end)
             break;
         if (l->fd < 0) {
-            const char *path = path_of(l, l->files[l->file]);
-            l->fd = path ? open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
+            const char *path = path_of(l, l->made[l->file]);
+            l->fd = path ? open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
             if (l->fd < 0) {
                 fail(o, path, errno);
                 break;
@@ -222,60 +316,17 @@ void laydown_data(struct laydown *l, const void *data, uint64_t bytes, struct ou
     l->at = end;
 }
 
-static void link_original(struct laydown *l, uint32_t node, struct outcome *o)
-{
-    const char *path = path_of(l, node);
-
-    if (!path)
-        return;
-    char *original = memory_text(path + l->root_len);
-    make_symlink(l, node, original, o);
-    free(original);
-}
-
-/* Every name that is neither a directory nor a file with contents. */
-static void make_links(struct laydown *l, struct outcome *o)
-{
-    for (uint32_t i = 1; i < l->im->node_count && !o->failed; i++) {
-        const struct dlc_node *n = &l->im->nodes[i];
-        team_look();
-        if (is_real_directory(n) || n->flags & DLC_N_DATA)
-            continue;
-        if (is_real_link(l, i))
-            make_real_link(l, i, o);
-        else
-            link_original(l, i, o);
-    }
-}
-
-static void make_hard_links(struct laydown *l, struct outcome *o)
-{
-    uint32_t first = 0;
-
-    for (size_t i = 0; i < l->file_count && !o->failed; i++) {
-        if (!is_link_of_last(l, i)) {
-            first = l->files[i];
-            continue;
-        }
-        if (!(l->im->nodes[first].flags & DLC_N_DATA))
-            continue;
-        char *from = memory_text(path_of(l, first));
-        const char *to = path_of(l, l->files[i]);
-        if (link(from, to) != 0)
-            fail(o, to, errno);
-        free(from);
-    }
-}
-
 /* Contents that were dropped: what came of them goes, and a symlink to the original comes. */
-static void remove_dropped(struct laydown *l, struct outcome *o)
+static void replace_dropped(struct laydown *l, struct outcome *o)
 {
     for (size_t i = 0; i < l->file_count && !o->failed; i++) {
-        if (l->im->nodes[l->files[i]].flags & DLC_N_DATA || is_link_of_last(l, i))
+        if (l->im->nodes[l->files[i]].flags & DLC_N_DATA)
             continue;
         const char *path = path_of(l, l->files[i]);
-        if (unlink(path) != 0)
+        if (path && unlink(path) != 0)
             fail(o, path, errno);
+        else
+            link_original(l, l->files[i], o);
     }
 }
 
@@ -319,11 +370,7 @@ static void finish_directories(struct laydown *l, struct outcome *o)
 void laydown_finish(struct laydown *l, struct outcome *o)
 {
     if (!o->failed)
-        remove_dropped(l, o);
-    if (!o->failed)
-        make_hard_links(l, o);
-    if (!o->failed)
-        make_links(l, o);
+        replace_dropped(l, o);
     if (!o->failed)
         finish_directories(l, o);
     if (!o->failed)
@@ -377,6 +424,7 @@ void laydown_free(struct laydown *l)
     free(l->path);
     free(l->prefix);
     free(l->files);
+    free(l->made);
     free(l->mirror);
     free(l);
 }

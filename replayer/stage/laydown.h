@@ -10,15 +10,15 @@
 
 struct laydown;
 
-/* Everything but contents: directories and symlinks, in place->temporary, naming place->dir. The view is of the image
- * and nothing else; it and the place stay the caller's. NULL and *o where it fails. */
+/* Every name, without contents, in place->temporary, naming place->dir. The view is of the image and nothing else; it
+ * and the place stay the caller's. *o where it fails. */
 struct laydown *laydown_begin(const struct place *place, const struct view *view, struct outcome *o);
 
 /* The next bytes of the contents, in order. */
 void laydown_data(struct laydown *l, const void *data, uint64_t bytes, struct outcome *o);
 
-/* After the last byte, and after contents that could not be read have been dropped from the image: hard links, symlinks
- * to the originals, times and modes. */
+/* After the last byte, and after contents that could not be read have been dropped from the image: symlinks to the
+ * originals in their stead, times and modes. */
 void laydown_finish(struct laydown *l, struct outcome *o);
 
 /* Writes a file of the stage: "index", "run", "lib/…". */

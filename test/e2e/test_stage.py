@@ -120,7 +120,7 @@ class StageCase(Case):
         pids = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
-                with open("/proc/%s/cmdline" % pid) as f:
+                with open("/proc/%s/cmdline" % pid, errors="surrogateescape") as f:
                     argv = f.read().split("\0")
             except (FileNotFoundError, ProcessLookupError):
                 continue
