@@ -8,8 +8,8 @@
 
 static const char usage[] =
     "usage: dlcache diff [--json] A B\n"
-    "Say how the manifests A and B differ: the interpreter, the search paths and the policy; and what was found, by cause\n"
-    "and package. When, how often and by how many processes something was touched makes no difference.\n"
+    "Say how the manifests A and B differ: the interpreter, the search paths and the policy; and what was found, by\n"
+    "cause and package. When, how often and by how many processes something was touched makes no difference.\n"
     "\n"
     "  --json       for programs\n"
     "  -h, --help   show this\n"

@@ -239,6 +239,9 @@ int verb_record(int argc, char **argv)
 
     if (rc == 0)
         rc = find_libraries(&preload, &audit);
+    /* A pilot may take hours: better to know now. */
+    if (rc == 0 && manifest_may_save(o.output, &error) != 0)
+        rc = wrong("cannot write the manifest, and the command was not run", error);
     if (rc == 0) {
         const char *tmp = getenv("TMPDIR");
         dir = run_make_spool(o.spool ? o.spool : tmp && *tmp ? tmp : "/tmp", &error);

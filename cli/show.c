@@ -8,8 +8,8 @@
 
 static const char usage[] =
     "usage: dlcache show [--json] M\n"
-    "Summarize the manifest M (\"-\": standard input): what was touched, by kind, package and call; the biggest files; what\n"
-    "was looked for in vain; the search paths.\n"
+    "Summarize the manifest M (\"-\": standard input): what was touched, by kind, package and call; the biggest\n"
+    "files; what was looked for in vain; the search paths.\n"
     "\n"
     "  --json       for programs\n"
     "  -h, --help   show this\n"

@@ -10,9 +10,10 @@
 
 const char *const diff_cause_texts[DIFF_CAUSES] = {
     "contents changed", "something else by the same name", "modified at another time, contents the same",
-    "other permissions", "found in A, absent in B", "absent in A, found in B", "only in A", "only in B",
+    "other permissions", "written in by one of the two", "found in A, absent in B", "absent in A, found in B",
+    "only in A", "only in B",
 };
-const char *const diff_cause_names[DIFF_CAUSES] = {"content", "kind",    "time",   "mode",
+const char *const diff_cause_names[DIFF_CAUSES] = {"content", "kind",    "time",   "mode",  "volatile",
                                                    "found-a", "found-b", "only-a", "only-b"};
 
 /* --- comparing -------------------------------------------------------------------------------------------------- */
@@ -47,9 +48,13 @@ static void compare(struct diff *d, const struct manifest_entry *a, const struct
         add_line(d, DIFF_KIND, a, b);
         return;
     }
+    if (a->kind == MANIFEST_SYMLINK)
+        return;
     if (!is_file(a->kind)) {
         if (a->has_stat && b->has_stat && (a->mode & 07777) != (b->mode & 07777))
             add_line(d, DIFF_MODE, a, b);
+        else if (a->is_volatile != b->is_volatile)
+            add_line(d, DIFF_VOLATILE, a, b);
         return;
     }
     const bool digests = a->has_digest && b->has_digest;
@@ -80,23 +85,29 @@ static const char *variable(const struct manifest *m, const char *name)
     return NULL;
 }
 
-/* A list as one text; heap. */
-static char *joined(char *const *list, size_t count)
+/* A list as one text, each element in quotes: ("a b") is not ("a", "b"). NULL for an empty one. Heap. */
+static char *quoted(char *const *list, size_t count)
 {
-    size_t size = 1;
+    char *text = NULL;
+    size_t size;
 
-    for (size_t i = 0; i < count; i++)
-        size += strlen(list[i]) + 1;
-    char *text = memory_new(1, size), *p = text;
-    for (size_t i = 0; i < count; i++)
-        p += sprintf(p, "%s%s", i ? " " : "", list[i]);
-    return text;
+    if (count == 0)
+        return NULL;
+    FILE *f = memory_check(open_memstream(&text, &size));
+    for (size_t i = 0; i < count; i++) {
+        fputs(i ? " '" : "'", f);
+        for (const char *p = list[i]; *p; p++)
+            *p == '\'' ? fputs("'\\''", f) : putc(*p, f);
+        putc('\'', f);
+    }
+    fclose(f);
+    return memory_check(text);
 }
 
 static void compare_lists(struct diff *d, const char *name, char *const *a, size_t a_count, char *const *b,
                           size_t b_count)
 {
-    char *x = joined(a, a_count), *y = joined(b, b_count);
+    char *x = quoted(a, a_count), *y = quoted(b, b_count);
 
     add_head(d, name, x, y);
     free(x);
@@ -172,77 +183,110 @@ static int by_cause(const void *x, const void *y)
     return strcmp(either(a)->path, either(b)->path);
 }
 
-/* Control characters would do things to the terminal. */
-static void put_path(FILE *f, const char *path)
+static void put_plain(FILE *f, const char *before, const char *text)
 {
-    for (const unsigned char *p = (const unsigned char *)path; *p; p++) {
-        if (*p < ' ' || *p == 0x7f)
-            fprintf(f, "\\x%02x", *p);
-        else
-            putc(*p, f);
-    }
+    char *plain = text_plain(text);
+
+    fprintf(f, "%s%s", before, plain);
+    free(plain);
+}
+
+static void put_kind(FILE *f, const struct manifest_entry *e)
+{
+    fputs(manifest_kind_names[e->kind], f);
+    if (e->target)
+        put_plain(f, " to ", e->target);
 }
 
 static void put_what(FILE *f, const struct diff_line *l)
 {
     if (l->cause == DIFF_KIND) {
-        fprintf(f, " (%s", manifest_kind_names[l->a->kind]);
-        if (l->a->target)
-            fprintf(f, " to %s", l->a->target);
-        fprintf(f, "; %s", manifest_kind_names[l->b->kind]);
-        if (l->b->target)
-            fprintf(f, " to %s", l->b->target);
+        fputs(" (", f);
+        put_kind(f, l->a);
+        fputs("; ", f);
+        put_kind(f, l->b);
         putc(')', f);
-    } else if (l->cause == DIFF_CONTENT && l->a->size != l->b->size) {
+    } else if (l->cause == DIFF_CONTENT && l->a->has_stat && l->b->has_stat && l->a->size != l->b->size) {
         fprintf(f, " (%" PRIu64 ", %" PRIu64 " bytes)", l->a->size, l->b->size);
     } else if (l->cause == DIFF_MODE) {
         fprintf(f, " (%04o, %04o)", l->a->mode & 07777, l->b->mode & 07777);
+    } else if (l->cause == DIFF_VOLATILE) {
+        fprintf(f, " (%s)", l->a->is_volatile ? "A" : "B");
     } else if ((l->cause == DIFF_ONLY_A || l->cause == DIFF_ONLY_B) && either(l)->kind == MANIFEST_ABSENT) {
         fputs(" (looked for in vain)", f);
     }
 }
 
+struct colours {
+    const char *bold, *red, *green, *off;
+};
+
+static void put_side(FILE *f, const char *colour, const char *side, const char *text, const char *off)
+{
+    fprintf(f, "  %s%s", colour, side);
+    put_plain(f, ": ", text ? text : "(not set)");
+    fprintf(f, "%s\n", off);
+}
+
+static void put_heads(const struct diff *d, FILE *f, const struct colours *c)
+{
+    for (size_t i = 0; i < d->head_count; i++) {
+        fputs(c->bold, f);
+        put_plain(f, "", d->heads[i].name);
+        fprintf(f, "%s\n", c->off);
+        put_side(f, c->red, "A", d->heads[i].a, c->off);
+        put_side(f, c->green, "B", d->heads[i].b, c->off);
+    }
+}
+
+/* The titles over a line: its cause where that is another than the last one's, its package likewise. */
+static void put_titles(FILE *f, const struct diff_line *const *line, size_t before, size_t after,
+                       const struct colours *c)
+{
+    const bool fresh = before == 0 || line[-1]->cause != line[0]->cause;
+    size_t n, k = 0;
+    const char *package = manifest_package(either(line[0])->path, &n);
+    const char *last = fresh ? NULL : manifest_package(either(line[-1])->path, &k);
+
+    if (fresh) {
+        size_t count = 1;
+        while (count < after && line[count]->cause == line[0]->cause)
+            count++;
+        fprintf(f, "%s%s: %zu%s\n", c->bold, diff_cause_texts[line[0]->cause], count, c->off);
+    }
+    if (fresh || n != k || memcmp(package, last, n) != 0) {
+        char *name = memory_bytes(package, n);
+        put_plain(f, "  ", name);
+        free(name);
+        putc('\n', f);
+    }
+}
+
+static void put_line(FILE *f, const struct diff_line *l, const struct colours *c)
+{
+    const bool only_a = l->cause == DIFF_ONLY_A || l->cause == DIFF_FOUND_A;
+    const bool only_b = l->cause == DIFF_ONLY_B || l->cause == DIFF_FOUND_B;
+
+    fprintf(f, "    %s", only_a ? c->red : only_b ? c->green : "");
+    put_plain(f, "", either(l)->path);
+    put_what(f, l);
+    fprintf(f, "%s\n", only_a || only_b ? c->off : "");
+}
+
 void diff_print(const struct diff *d, FILE *f, bool colours)
 {
-    const char *bold = colours ? "\033[1m" : "", *red = colours ? "\033[31m" : "", *green = colours ? "\033[32m" : "",
-               *off = colours ? "\033[0m" : "";
+    static const struct colours none = {"", "", "", ""}, some = {"\033[1m", "\033[31m", "\033[32m", "\033[0m"};
+    const struct colours *c = colours ? &some : &none;
     const struct diff_line **order = memory_new(d->line_count, sizeof *order);
 
-    for (size_t i = 0; i < d->head_count; i++) {
-        fprintf(f, "%s%s%s\n", bold, d->heads[i].name, off);
-        fprintf(f, "  %sA: %s%s\n", red, d->heads[i].a ? d->heads[i].a : "(not set)", off);
-        fprintf(f, "  %sB: %s%s\n", green, d->heads[i].b ? d->heads[i].b : "(not set)", off);
-    }
+    put_heads(d, f, c);
     for (size_t i = 0; i < d->line_count; i++)
         order[i] = &d->lines[i];
-    qsort(order, d->line_count, sizeof *order, by_cause);
+    if (d->line_count)
+        qsort(order, d->line_count, sizeof *order, by_cause);
     for (size_t i = 0; i < d->line_count; i++) {
-        const struct diff_line *l = order[i];
-        size_t n, k = 0;
-        const char *package = manifest_package(either(l)->path, &n), *last = NULL;
-        const bool fresh = i == 0 || order[i - 1]->cause != l->cause;
-        if (!fresh)
-            last = manifest_package(either(order[i - 1])->path, &k);
-        if (fresh) {
-            size_t count = 1;
-            while (i + count < d->line_count && order[i + count]->cause == l->cause)
-                count++;
-            fprintf(f, "%s%s: %zu%s\n", bold, diff_cause_texts[l->cause], count, off);
-        }
-        if (fresh || n != k || memcmp(package, last, n) != 0) {
-            fputs("  ", f);
-            char *name = memory_bytes(package, n);
-            put_path(f, name);
-            free(name);
-            putc('\n', f);
-        }
-        fputs("    ", f);
-        fputs(l->cause == DIFF_ONLY_A || l->cause == DIFF_FOUND_A   ? red
-              : l->cause == DIFF_ONLY_B || l->cause == DIFF_FOUND_B ? green
-                                                                    : "", f);
-        put_path(f, either(l)->path);
-        put_what(f, l);
-        fprintf(f, "%s\n", off);
+        put_titles(f, order + i, i, d->line_count - i, c);
+        put_line(f, order[i], c);
     }
     free(order);
 }

@@ -7,10 +7,11 @@
 #include "manifests/manifest.h"
 
 enum diff_cause {
-    DIFF_CONTENT,  /* the digest, or without digests the size, differs */
+    DIFF_CONTENT,  /* the digest or the size differs; or the time, without digests to say it was just touched */
     DIFF_KIND,     /* a file here, a directory there; or a symlink with another target */
     DIFF_TIME,     /* the same contents, modified at another time */
     DIFF_MODE,     /* other permissions */
+    DIFF_VOLATILE, /* a directory in which one of the two runs wrote: names in it are not answered from memory then */
     DIFF_FOUND_A,  /* found in A, absent in B */
     DIFF_FOUND_B,  /* absent in A, found in B */
     DIFF_ONLY_A,   /* B did not touch it */
@@ -39,8 +40,8 @@ struct diff {
     size_t head_count, head_capacity;
 };
 
-/* Both are sorted, as manifest_load leaves them, and stay the caller's, to be kept as long as the diff. How often, when,
- * where and by how many processes something was touched makes no difference. Free with diff_free. */
+/* Both are sorted, as manifest_load leaves them, and stay the caller's, to be kept as long as the diff. How often,
+ * when, where and by how many processes something was touched makes no difference. Free with diff_free. */
 void diff_manifests(const struct manifest *a, const struct manifest *b, struct diff *d);
 void diff_free(struct diff *d);
 

@@ -12,7 +12,11 @@
 
 #include "facts/memory.h"
 #include "manifests/manifest.h"
+#include "manifests/scan.h"
 #include "manifests/text.h"
+
+#define DEEPEST 4 /* entries, which one, "needed", which one */
+#define FLAGS (JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL) /* a member twice would hide one of the two */
 
 struct loader {
     const char *file; /* for messages */
@@ -20,62 +24,53 @@ struct loader {
     size_t size;
     struct manifest *m;
     char *error;
-    bool in_entries;  /* which entry is being read */
-    size_t entry;
+    struct scan_step at[DEEPEST]; /* where in the text we are, for messages */
+    size_t depth;
 };
 
-/* The line on which entry number `wanted` begins: counts the objects at the depth of the entries. Only for messages. */
-static unsigned line_of_entry(const struct loader *l, size_t wanted)
+static void enter(struct loader *l, const char *key, size_t index)
 {
-    const char *p = memmem(l->text, l->size, "\"entries\"", 9);
-    const char *end = l->text + l->size;
-    unsigned line = 1;
-    int depth = 0;
-    size_t seen = 0;
-    bool in_string = false;
-
-    if (!p)
-        return 0;
-    for (const char *q = l->text; q < p; q++)
-        line += *q == '\n';
-    for (p += 9; p < end; p++) {
-        if (*p == '\n')
-            line++;
-        if (in_string) {
-            if (*p == '\\')
-                p++;
-            else if (*p == '"')
-                in_string = false;
-        } else if (*p == '"') {
-            in_string = true;
-        } else if (*p == '{') {
-            if (depth++ == 0 && seen++ == wanted)
-                return line;
-        } else if (*p == '}') {
-            depth--;
-        }
-    }
-    return 0;
+    l->at[l->depth++] = (struct scan_step){key, index};
 }
 
+static void leave(struct loader *l)
+{
+    l->depth--;
+}
+
+static bool fail(struct loader *l, size_t line, const char *what)
+{
+    char *plain = text_plain(what);
+
+    if (!l->error && asprintf(&l->error, "%s:%zu: %s", l->file, line, plain) < 0)
+        memory_check(NULL);
+    free(plain);
+    return false;
+}
+
+/* What is wrong where we are. Only then the line is looked for. */
 __attribute__((format(printf, 2, 3))) static bool wrong(struct loader *l, const char *format, ...)
 {
     char *what = NULL;
+    const char *where;
     va_list ap;
 
     va_start(ap, format);
     if (vasprintf(&what, format, ap) < 0)
         memory_check(NULL);
     va_end(ap);
-    if (!l->error) {
-        const unsigned line = l->in_entries ? line_of_entry(l, l->entry) : 0;
-        int n = line           ? asprintf(&l->error, "%s:%u: %s", l->file, line, what)
-                : l->in_entries ? asprintf(&l->error, "%s: entry %zu: %s", l->file, l->entry + 1, what)
-                                : asprintf(&l->error, "%s: %s", l->file, what);
-        if (n < 0)
-            memory_check(NULL);
-    }
+    scan_find(l->text, l->text + l->size, l->at, l->depth, &where);
+    fail(l, scan_line(l->text, where), what);
     free(what);
+    return false;
+}
+
+/* The same, of a member of the object where we are. */
+static bool wrong_member(struct loader *l, const char *key, const char *why)
+{
+    enter(l, key, 0);
+    wrong(l, "\"%s\" %s", key, why);
+    leave(l);
     return false;
 }
 
@@ -88,26 +83,29 @@ static bool get_text(struct loader *l, const json_t *o, const char *key, enum ne
     const char *why;
 
     *out = text_get(o, key, &why);
-    if (!*out && why)
-        return wrong(l, "\"%s\" %s", key, why);
-    if (!*out && need == REQUIRED)
-        return wrong(l, "\"%s\" is missing", key);
-    return true;
+    if (!*out && why) {
+        char escaped[64];
+        snprintf(escaped, sizeof escaped, "%s_escaped", key);
+        return wrong_member(l, json_object_get(o, escaped) ? escaped : key, why);
+    }
+    return *out || need == OPTIONAL || wrong_member(l, key, "is missing");
 }
 
 static bool get_integer(struct loader *l, const json_t *o, const char *key, enum need need, int64_t least,
                         int64_t most, int64_t *out)
 {
     const json_t *value = json_object_get(o, key);
+    char why[64];
 
     if (!value)
-        return need == OPTIONAL || wrong(l, "\"%s\" is missing", key);
+        return need == OPTIONAL || wrong_member(l, key, "is missing");
     if (!json_is_integer(value))
-        return wrong(l, "\"%s\" is not a whole number", key);
+        return wrong_member(l, key, "is not a whole number");
     *out = json_integer_value(value);
-    if (*out < least || *out > most)
-        return wrong(l, "\"%s\" is %" PRId64 ", which cannot be", key, *out);
-    return true;
+    if (*out >= least && *out <= most)
+        return true;
+    snprintf(why, sizeof why, "is %" PRId64 ", which cannot be", *out);
+    return wrong_member(l, key, why);
 }
 
 static bool get_count(struct loader *l, const json_t *o, const char *key, uint64_t *out)
@@ -125,7 +123,7 @@ static bool get_bool(struct loader *l, const json_t *o, const char *key, bool *o
     const json_t *value = json_object_get(o, key);
 
     if (value && !json_is_boolean(value))
-        return wrong(l, "\"%s\" is neither true nor false", key);
+        return wrong_member(l, key, "is neither true nor false");
     *out = json_is_true(value);
     return true;
 }
@@ -137,14 +135,17 @@ static bool get_list(struct loader *l, const json_t *o, const char *key, enum ne
     size_t i;
 
     if (!array)
-        return need == OPTIONAL || wrong(l, "\"%s\" is missing", key);
+        return need == OPTIONAL || wrong_member(l, key, "is missing");
     if (!json_is_array(array))
-        return wrong(l, "\"%s\" is not an array", key);
+        return wrong_member(l, key, "is not an array");
     *list = memory_new(json_array_size(array), sizeof **list);
     json_array_foreach(array, i, value) {
         char *text = text_of_element(value, &why);
-        if (!text)
+        if (!text) {
+            enter(l, key, 0);
+            enter(l, NULL, i);
             return wrong(l, "element %zu of \"%s\" %s", i + 1, key, why);
+        }
         (*list)[(*count)++] = text;
     }
     return true;
@@ -157,16 +158,16 @@ static bool get_kind(struct loader *l, const json_t *o, enum manifest_kind *kind
     const json_t *value = json_object_get(o, "kind");
 
     if (!value)
-        return wrong(l, "\"kind\" is missing");
+        return wrong_member(l, "kind", "is missing");
     if (!json_is_string(value))
-        return wrong(l, "\"kind\" is not a string");
+        return wrong_member(l, "kind", "is not a string");
     for (int i = 0; i < MANIFEST_KINDS; i++) {
         if (strcmp(json_string_value(value), manifest_kind_names[i]) == 0) {
             *kind = (enum manifest_kind)i;
             return true;
         }
     }
-    return wrong(l, "the kind \"%.40s\" is not known", json_string_value(value));
+    return wrong_member(l, "kind", "is none that is known");
 }
 
 static bool get_digest(struct loader *l, const json_t *o, struct manifest_entry *e)
@@ -177,12 +178,9 @@ static bool get_digest(struct loader *l, const json_t *o, struct manifest_entry 
     if (!value)
         return true;
     if (!hex || strlen(hex) != 32 || strspn(hex, "0123456789abcdef") != 32)
-        return wrong(l, "\"xxh3_128\" is not 32 lower-case hexadecimal digits");
-    for (int i = 0; i < 16; i++) {
-        unsigned byte;
-        sscanf(hex + 2 * i, "%2x", &byte);
-        e->digest[i] = (uint8_t)byte;
-    }
+        return wrong_member(l, "xxh3_128", "is not 32 lower-case hexadecimal digits");
+    for (int i = 0; i < 16; i++)
+        e->digest[i] = (uint8_t)(text_digit(hex[2 * i]) << 4 | text_digit(hex[2 * i + 1]));
     e->has_digest = true;
     return true;
 }
@@ -194,10 +192,13 @@ static bool get_counts(struct loader *l, const json_t *o, struct manifest_counts
     if (!counts)
         return true;
     if (!json_is_object(counts))
-        return wrong(l, "\"counts\" is not an object");
-    return get_count(l, counts, "stat", &c->stat) && get_count(l, counts, "open", &c->open) &&
-           get_count(l, counts, "list", &c->list) && get_count(l, counts, "load", &c->load) &&
-           get_count(l, counts, "exec", &c->exec) && get_count(l, counts, "write", &c->write);
+        return wrong_member(l, "counts", "is not an object");
+    enter(l, "counts", 0);
+    const bool ok = get_count(l, counts, "stat", &c->stat) && get_count(l, counts, "open", &c->open) &&
+                    get_count(l, counts, "list", &c->list) && get_count(l, counts, "load", &c->load) &&
+                    get_count(l, counts, "exec", &c->exec) && get_count(l, counts, "write", &c->write);
+    leave(l);
+    return ok;
 }
 
 static bool get_stat(struct loader *l, const json_t *o, struct manifest_entry *e)
@@ -244,24 +245,99 @@ static bool load_entry(struct loader *l, const json_t *o)
     return true;
 }
 
-static bool load_entries(struct loader *l, const json_t *root)
+/* Entry number i, wherever it came from. */
+static bool load_element(struct loader *l, size_t i, const json_t *value)
 {
-    const json_t *entries = json_object_get(root, "entries"), *value;
+    enter(l, "entries", 0);
+    enter(l, NULL, i);
+    const bool ok = load_entry(l, value);
+    if (ok)
+        l->depth -= 2;
+    return ok;
+}
 
-    if (!entries)
-        return wrong(l, "\"entries\" is missing");
-    if (!json_is_array(entries))
-        return wrong(l, "\"entries\" is not an array");
-    l->in_entries = true;
-    json_array_foreach(entries, l->entry, value)
-        if (!load_entry(l, value))
-            return false;
-    l->in_entries = false;
+/* The place in the file is not known any more: the second of the same path is looked for. Only for the message. */
+static bool path_twice(struct loader *l, const char *path)
+{
+    const char *end = l->text + l->size, *deepest;
+    bool first = true;
+
+    enter(l, "entries", 0);
+    enter(l, NULL, 0);
+    for (const char *p = scan_find(l->text, end, l->at, 2, &deepest); p;) {
+        json_t *o = json_loadb(p, (size_t)(end - p), FLAGS | JSON_DISABLE_EOF_CHECK, NULL);
+        const char *why;
+        char *other = text_get(o, "path", &why);
+        const bool same = other && strcmp(other, path) == 0;
+        free(other);
+        json_decref(o);
+        if (same && !first)
+            return fail(l, scan_line(l->text, p), "two entries have the same path");
+        first = first && !same;
+        p = scan_skip(p, end);
+        p = p ? scan_space(p, end) : NULL;
+        p = p && p < end && *p == ',' ? scan_space(p + 1, end) : NULL;
+    }
+    return wrong(l, "two entries have the same path");
+}
+
+static bool finish_entries(struct loader *l)
+{
     manifest_sort(l->m);
     for (size_t i = 1; i < l->m->entry_count; i++)
         if (strcmp(l->m->entries[i - 1].path, l->m->entries[i].path) == 0)
-            return wrong(l, "two entries have the path %s", l->m->entries[i].path);
+            return path_twice(l, l->m->entries[i].path);
     return true;
+}
+
+static bool load_whole_entries(struct loader *l, const json_t *root)
+{
+    const json_t *entries = json_object_get(root, "entries"), *value;
+    size_t i;
+
+    if (!entries)
+        return wrong_member(l, "entries", "is missing");
+    if (!json_is_array(entries))
+        return wrong_member(l, "entries", "is not an array");
+    json_array_foreach(entries, i, value)
+        if (!load_element(l, i, value))
+            return false;
+    return finish_entries(l);
+}
+
+static bool not_json(struct loader *l, size_t line, const char *why)
+{
+    char *what;
+
+    if (asprintf(&what, "not JSON: %s", why) < 0)
+        memory_check(NULL);
+    fail(l, line, what);
+    free(what);
+    return false;
+}
+
+/* The elements of the array [from, end): one at a time, since all together as JSON they take ten times their text. */
+static bool load_parts(struct loader *l, const char *from, const char *end)
+{
+    const char *p = scan_space(from + 1, end);
+
+    for (size_t i = 0; i > 0 || *p != ']'; i++) {
+        json_error_t e;
+        json_t *value = json_loadb(p, (size_t)(end - p), FLAGS | JSON_DISABLE_EOF_CHECK | JSON_DECODE_ANY, &e);
+        if (!value)
+            return not_json(l, scan_line(l->text, p) + (size_t)e.line - 1, e.text);
+        const bool ok = load_element(l, i, value);
+        json_decref(value);
+        if (!ok)
+            return false;
+        p = scan_space(p + e.position, end);
+        if (p == end - 1)
+            break;
+        if (*p != ',')
+            return not_json(l, scan_line(l->text, p), "',' or ']' expected behind an entry");
+        p = scan_space(p + 1, end);
+    }
+    return finish_entries(l);
 }
 
 /* --- the head --------------------------------------------------------------------------------------------------- */
@@ -271,14 +347,26 @@ static bool load_format(struct loader *l, const json_t *root)
     const char *format = json_string_value(json_object_get(root, "format"));
     int64_t version = 0;
 
+    enter(l, "format", 0);
     if (!format || strcmp(format, MANIFEST_FORMAT) != 0)
         return wrong(l, "this is not a manifest: \"format\" is not \"" MANIFEST_FORMAT "\"");
+    leave(l);
     if (!get_integer(l, root, "version", REQUIRED, 1, INT64_MAX, &version))
         return false;
+    enter(l, "version", 0);
     if (version > MANIFEST_VERSION)
         return wrong(l, "the manifest has version %" PRId64 "; this dlcache reads up to version %d", version,
                      MANIFEST_VERSION);
+    leave(l);
     return true;
+}
+
+/* The next element of the array `key`, of objects. */
+static bool enter_object(struct loader *l, const char *key, size_t i, const json_t *value)
+{
+    enter(l, key, 0);
+    enter(l, NULL, i);
+    return json_is_object(value) || wrong(l, "element %zu of \"%s\" is not an object", i + 1, key);
 }
 
 static bool load_search(struct loader *l, const json_t *root)
@@ -289,14 +377,14 @@ static bool load_search(struct loader *l, const json_t *root)
     if (!array)
         return true;
     if (!json_is_array(array))
-        return wrong(l, "\"search\" is not an array");
+        return wrong_member(l, "search", "is not an array");
     l->m->search = memory_new(json_array_size(array), sizeof *l->m->search);
     json_array_foreach(array, i, value) {
         struct manifest_variable *v = &l->m->search[l->m->search_count++];
-        if (!json_is_object(value))
-            return wrong(l, "element %zu of \"search\" is not an object", i + 1);
-        if (!get_text(l, value, "name", REQUIRED, &v->name) || !get_text(l, value, "value", REQUIRED, &v->value))
+        if (!enter_object(l, "search", i, value) || !get_text(l, value, "name", REQUIRED, &v->name) ||
+            !get_text(l, value, "value", REQUIRED, &v->value))
             return false;
+        l->depth -= 2;
     }
     return true;
 }
@@ -309,17 +397,16 @@ static bool load_mounts(struct loader *l, const json_t *root)
     if (!array)
         return true;
     if (!json_is_array(array))
-        return wrong(l, "\"mounts\" is not an array");
+        return wrong_member(l, "mounts", "is not an array");
     l->m->mounts = memory_new(json_array_size(array), sizeof *l->m->mounts);
     json_array_foreach(array, i, value) {
         struct manifest_mount *mount = &l->m->mounts[l->m->mount_count++];
-        if (!json_is_object(value))
-            return wrong(l, "element %zu of \"mounts\" is not an object", i + 1);
-        if (!get_text(l, value, "point", REQUIRED, &mount->point) ||
+        if (!enter_object(l, "mounts", i, value) || !get_text(l, value, "point", REQUIRED, &mount->point) ||
             !get_text(l, value, "type", REQUIRED, &mount->type) ||
             !get_text(l, value, "source", REQUIRED, &mount->source) ||
             !get_text(l, value, "root", REQUIRED, &mount->root))
             return false;
+        l->depth -= 2;
     }
     return true;
 }
@@ -330,21 +417,27 @@ static bool load_policy(struct loader *l, const json_t *root)
     struct manifest *m = l->m;
 
     if (!policy)
-        return wrong(l, "\"policy\" is missing");
+        return wrong_member(l, "policy", "is missing");
     if (!json_is_object(policy))
-        return wrong(l, "\"policy\" is not an object");
+        return wrong_member(l, "policy", "is not an object");
+    enter(l, "policy", 0);
     if (!get_bool(l, policy, "all", &m->policy.all) ||
         !get_list(l, policy, "include", OPTIONAL, &m->policy.include, &m->policy.include_count) ||
         !get_list(l, policy, "exclude", OPTIONAL, &m->policy.exclude, &m->policy.exclude_count) ||
         !get_list(l, policy, "prefixes", REQUIRED, &m->policy.prefixes, &m->policy.prefix_count))
         return false;
-    for (size_t i = 0; i < m->policy.prefix_count; i++)
+    enter(l, "prefixes", 0);
+    for (size_t i = 0; i < m->policy.prefix_count; i++) {
+        enter(l, NULL, i);
         if (m->policy.prefixes[i][0] != '/')
             return wrong(l, "the prefix \"%.200s\" is not absolute", m->policy.prefixes[i]);
+        leave(l);
+    }
+    l->depth = 0;
     return true;
 }
 
-static bool load_root(struct loader *l, const json_t *root)
+static bool load_head(struct loader *l, const json_t *root)
 {
     struct manifest *m = l->m;
     int64_t processes = 0, status = 0;
@@ -361,7 +454,7 @@ static bool load_root(struct loader *l, const json_t *root)
         return false;
     m->processes = (uint32_t)processes;
     m->exit_status = (int)status;
-    return load_entries(l, root);
+    return true;
 }
 
 /* --- the file --------------------------------------------------------------------------------------------------- */
@@ -399,6 +492,39 @@ static char *message(const char *file, const char *what)
     return text;
 }
 
+/* All but what is in the array [from, end), with as many lines. Heap. */
+static char *without(const struct loader *l, const char *from, const char *end, size_t *size)
+{
+    const size_t before = (size_t)(from + 1 - l->text), after = (size_t)(l->text + l->size - end) + 1;
+    const size_t lines = scan_line(from, end) - 1;
+    char *text = memory_check(malloc(before + lines + after));
+
+    memcpy(text, l->text, before);
+    memset(text + before, '\n', lines);
+    memcpy(text + before + lines, end - 1, after);
+    *size = before + lines + after;
+    return text;
+}
+
+static bool load_text(struct loader *l)
+{
+    const struct scan_step step = {"entries", 0};
+    const char *end = l->text + l->size, *deepest;
+    const char *array = scan_find(l->text, end, &step, 1, &deepest);
+    const char *array_end = array && *array == '[' ? scan_skip(array, end) : NULL;
+    size_t size = l->size;
+    char *rest = array_end ? without(l, array, array_end, &size) : NULL;
+    json_error_t e;
+    json_t *root = json_loadb(rest ? rest : l->text, size, FLAGS, &e);
+
+    bool ok = root ? load_head(l, root) : not_json(l, (size_t)(e.line > 0 ? e.line : 1), e.text);
+    /* Where the array could not be told from the rest, the rest has it. */
+    ok = ok && (array_end ? load_parts(l, array, array_end) : load_whole_entries(l, root));
+    json_decref(root);
+    free(rest);
+    return ok;
+}
+
 struct manifest *manifest_load(const char *file, char **error)
 {
     const bool standard = strcmp(file, "-") == 0;
@@ -413,19 +539,9 @@ struct manifest *manifest_load(const char *file, char **error)
         *error = message(l.file, strerror(saved));
         return NULL;
     }
-    json_error_t e;
-    /* A member twice would hide one of the two. */
-    json_t *root = json_loadb(text, l.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
     l.text = text;
     l.m = manifest_new();
-    bool ok = root != NULL;
-    if (root)
-        ok = load_root(&l, root);
-    else if (l.size == 0)
-        l.error = message(l.file, "the file is empty");
-    else if (asprintf(&l.error, "%s:%d: not JSON: %s", l.file, e.line, e.text) < 0)
-        memory_check(NULL);
-    json_decref(root);
+    const bool ok = l.size ? load_text(&l) : fail(&l, 1, "the file is empty");
     free(text);
     if (!ok) {
         manifest_free(l.m);

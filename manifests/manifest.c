@@ -79,7 +79,11 @@ static int by_path(const void *a, const void *b)
 
 void manifest_sort(struct manifest *m)
 {
-    if (m->entry_count)
+    size_t i = 1;
+
+    while (i < m->entry_count && by_path(&m->entries[i - 1], &m->entries[i]) <= 0)
+        i++;
+    if (i < m->entry_count) /* mostly they are sorted already */
         qsort(m->entries, m->entry_count, sizeof *m->entries, by_path);
 }
 
@@ -90,6 +94,11 @@ const struct manifest_entry *manifest_find(const struct manifest *m, const char 
     return m->entry_count ? bsearch(&key, m->entries, m->entry_count, sizeof key, by_path) : NULL;
 }
 
+uint64_t manifest_sum(uint64_t a, uint64_t b)
+{
+    return a > INT64_MAX || b > INT64_MAX - a ? INT64_MAX : a + b;
+}
+
 uint64_t manifest_bytes(const struct manifest *m)
 {
     uint64_t bytes = 0;
@@ -97,7 +106,7 @@ uint64_t manifest_bytes(const struct manifest *m)
     for (size_t i = 0; i < m->entry_count; i++) {
         const enum manifest_kind kind = m->entries[i].kind;
         if (kind != MANIFEST_DIRECTORY && kind != MANIFEST_SYMLINK && kind != MANIFEST_ABSENT)
-            bytes += m->entries[i].size;
+            bytes = manifest_sum(bytes, m->entries[i].size);
     }
     return bytes;
 }

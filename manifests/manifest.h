@@ -1,8 +1,9 @@
-/* A manifest in memory: what a program touched. The file's format is manifests/manifest.schema.json and DESIGN of the
- * fields below. Paths are bytes: they are never empty, begin with '/', hold no NUL, and need not be UTF-8.
+/* A manifest in memory: what a program touched. The file's format described by manifests/manifest.schema.json and
+ * manifests/README.md. Paths are bytes: they are never empty, begin with '/', hold no NUL, and need not be UTF-8.
  *
  * Errors: functions that can fail return 0 or -1, and then *error holds a heap-allocated message for a person (with
- * the file's name, and the line where there is one), which the caller frees. Not for use inside the user's process. */
+ * the file's name, and the line where there is one), which the caller frees. Not for use inside the user's
+ * process. */
 #ifndef DLCACHE_MANIFEST_H
 #define DLCACHE_MANIFEST_H
 
@@ -56,7 +57,7 @@ struct manifest_entry {
     struct manifest_counts counts;
     uint64_t order;       /* rank of the first touch among all entries, from 0; recorders number them densely */
     uint64_t first_ns;    /* when it was first touched, since the program started */
-    uint32_t processes;   /* how many processes touched it */
+    uint32_t processes;   /* that touched it; a child that executes nothing counts with its parent */
 };
 
 struct manifest_mount {
@@ -75,7 +76,7 @@ struct manifest {
     char *host;
     char *recorded;    /* ISO 8601, UTC */
     char *interpreter; /* resolved path of the program, or of the Python that ran it; may be NULL */
-    uint32_t processes;/* that took part in the pilot */
+    uint32_t processes;/* that took part in the pilot, counted likewise */
     int exit_status;   /* of the command, as a shell would say it */
     struct manifest_variable *search; /* PATH, LD_LIBRARY_PATH, PYTHONPATH, PYTHONHOME, VIRTUAL_ENV…, those set */
     size_t search_count;
@@ -106,12 +107,18 @@ struct manifest *manifest_load(const char *file, char **error);
  * sorted first. */
 int manifest_save(struct manifest *m, const char *file, char **error);
 
+/* Whether manifest_save could write there, before much work is done for it. Leaves nothing behind. */
+int manifest_may_save(const char *file, char **error);
+
 /* Appends an entry with that path (copied) and returns it, zeroed otherwise; valid until the next call. */
 struct manifest_entry *manifest_add(struct manifest *m, const char *path, enum manifest_kind kind);
 
 /* Sorts the entries by path bytes; manifest_find needs it. */
 void manifest_sort(struct manifest *m);
 const struct manifest_entry *manifest_find(const struct manifest *m, const char *path);
+
+/* a + b, and INT64_MAX where it would be more: that is as far as a JSON number goes. */
+uint64_t manifest_sum(uint64_t a, uint64_t b);
 
 /* Sum of the sizes of entries that have contents. */
 uint64_t manifest_bytes(const struct manifest *m);

@@ -1,9 +1,7 @@
 /* Writing a manifest: the head, pretty; then one entry a line. */
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <jansson.h>
-#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -63,8 +61,9 @@ static json_t *entry(const struct manifest_entry *e)
     }
     if (e->has_digest) {
         char hex[33];
-        for (int i = 0; i < 16; i++)
-            sprintf(hex + 2 * i, "%02x", e->digest[i]);
+        for (int i = 0; i < 32; i++)
+            hex[i] = "0123456789abcdef"[e->digest[i / 2] >> (i % 2 ? 0 : 4) & 15];
+        hex[32] = '\0';
         json_object_set_new(o, "xxh3_128", json_string(hex));
     }
     set_text(o, "target", e->target);
@@ -144,6 +143,8 @@ static int write_all(const struct manifest *m, FILE *f)
         json_dumpf(e, f, JSON_COMPACT | JSON_PRESERVE_ORDER);
         json_decref(e);
     }
+    if (ferror(f))
+        return -1; /* errno is still that of the write */
     fputs("\n]}\n", f);
     return fflush(f) == 0 && !ferror(f) ? 0 : -1;
 }
@@ -155,58 +156,101 @@ static int failed(char **error, const char *file)
     return -1;
 }
 
-/* As a file made by open(2) would have it. */
-static mode_t default_mode(void)
+/* As a file made by open(2) would have it; an older one keeps its own. */
+static mode_t mode_for(const struct stat *old)
 {
     const mode_t mask = umask(0);
 
     umask(mask);
-    return 0666 & ~mask;
+    return old ? old->st_mode & 07777 : 0666 & ~mask;
+}
+
+/* Something else than a file (a pipe, /dev/null) is written to as it is. */
+static int save_in_place(const struct manifest *m, const char *file)
+{
+    FILE *f = fopen(file, "we");
+    int rc = f ? write_all(m, f) : -1;
+    const int saved = errno;
+
+    if (f && fclose(f) != 0 && rc == 0)
+        return -1;
+    errno = saved;
+    return rc;
+}
+
+/* The temporary file's descriptor, and its name: heap. */
+static int make_temporary(const char *file, char **name)
+{
+    char *resolved = realpath(file, NULL); /* a symlink keeps leading there */
+
+    if (asprintf(name, "%s.XXXXXX", resolved ? resolved : file) < 0)
+        memory_check(NULL);
+    free(resolved);
+    return mkostemp(*name, O_CLOEXEC);
+}
+
+static int fill(const struct manifest *m, int fd, mode_t mode)
+{
+    FILE *f = fdopen(fd, "w");
+    int rc = f && fchmod(fd, mode) == 0 && write_all(m, f) == 0 && fsync(fd) == 0 ? 0 : -1;
+    const int saved = errno;
+
+    if ((f ? fclose(f) : close(fd)) != 0 && rc == 0)
+        return -1;
+    errno = saved;
+    return rc;
+}
+
+static int replace(const struct manifest *m, const char *file, const struct stat *old)
+{
+    char *temporary;
+    const int fd = make_temporary(file, &temporary);
+    int rc = fd < 0 ? -1 : fill(m, fd, mode_for(old));
+
+    if (rc == 0) {
+        char *to = memory_bytes(temporary, strlen(temporary) - strlen(".XXXXXX"));
+        rc = rename(temporary, to);
+        free(to);
+    }
+    if (rc != 0 && fd >= 0) {
+        const int saved = errno;
+        unlink(temporary);
+        errno = saved;
+    }
+    free(temporary);
+    return rc;
 }
 
 int manifest_save(struct manifest *m, const char *file, char **error)
 {
+    struct stat st;
+
     manifest_sort(m);
     if (strcmp(file, "-") == 0)
         return write_all(m, stdout) == 0 ? 0 : failed(error, "standard output");
+    const bool exists = stat(file, &st) == 0;
+    const int rc = exists && !S_ISREG(st.st_mode) ? save_in_place(m, file) : replace(m, file, exists ? &st : NULL);
+    return rc == 0 ? 0 : failed(error, file);
+}
 
-    /* Something else than a file (a pipe, /dev/null) is written to as it is; a symlink keeps leading there. */
+int manifest_may_save(const char *file, char **error)
+{
     struct stat st;
-    if (stat(file, &st) == 0 && !S_ISREG(st.st_mode)) {
-        FILE *f = fopen(file, "we");
-        int rc = f ? write_all(m, f) : -1;
-        if (f && fclose(f) != 0)
-            rc = -1;
-        return rc == 0 ? 0 : failed(error, file);
-    }
-    char *resolved = realpath(file, NULL);
-    const char *to = resolved ? resolved : file;
     char *temporary;
-    if (asprintf(&temporary, "%s.XXXXXX", to) < 0)
-        memory_check(NULL);
-    const int fd = mkostemp(temporary, O_CLOEXEC);
-    int rc = -1;
-    if (fd >= 0) {
-        FILE *f = fdopen(fd, "w");
-        rc = fchmod(fd, default_mode());
-        if (!f || write_all(m, f) != 0 || fsync(fd) != 0)
-            rc = -1;
-        int saved = errno;
-        if ((f ? fclose(f) : close(fd)) != 0 && rc == 0)
-            rc = -1;
-        else
-            errno = saved;
-        if (rc == 0)
-            rc = rename(temporary, to);
-        if (rc != 0) {
-            saved = errno;
-            unlink(temporary);
-            errno = saved;
-        }
+
+    if (strcmp(file, "-") == 0)
+        return 0;
+    if (stat(file, &st) == 0 && !S_ISREG(st.st_mode)) {
+        if (S_ISDIR(st.st_mode))
+            errno = EISDIR;
+        return !S_ISDIR(st.st_mode) && access(file, W_OK) == 0 ? 0 : failed(error, file);
     }
-    if (rc != 0)
-        failed(error, file);
+    const int fd = make_temporary(file, &temporary);
+    const int rc = fd < 0 ? failed(error, file) : 0;
+    if (fd >= 0) {
+        close(fd);
+        unlink(temporary);
+    }
     free(temporary);
-    free(resolved);
     return rc;
 }

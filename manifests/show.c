@@ -34,7 +34,19 @@ static bool has_contents(enum manifest_kind kind)
 
 static uint64_t calls(const struct manifest_counts *c)
 {
-    return c->stat + c->open + c->list + c->load + c->exec + c->write;
+    const uint64_t some = manifest_sum(manifest_sum(c->stat, c->open), c->list);
+
+    return manifest_sum(manifest_sum(manifest_sum(some, c->load), c->exec), c->write);
+}
+
+static void add_counts(struct manifest_counts *sum, const struct manifest_counts *c)
+{
+    sum->stat = manifest_sum(sum->stat, c->stat);
+    sum->open = manifest_sum(sum->open, c->open);
+    sum->list = manifest_sum(sum->list, c->list);
+    sum->load = manifest_sum(sum->load, c->load);
+    sum->exec = manifest_sum(sum->exec, c->exec);
+    sum->write = manifest_sum(sum->write, c->write);
 }
 
 static const char *after_component(const char *path, const char *end, const char *component)
@@ -106,25 +118,20 @@ static void add_up(struct totals *t, const struct manifest *m)
         const struct manifest_entry *e = &m->entries[i];
         size_t len;
         t->entries[e->kind]++;
-        t->counts.stat += e->counts.stat;
-        t->counts.open += e->counts.open;
-        t->counts.list += e->counts.list;
-        t->counts.load += e->counts.load;
-        t->counts.exec += e->counts.exec;
-        t->counts.write += e->counts.write;
+        add_counts(&t->counts, &e->counts);
         if (e->kind == MANIFEST_ABSENT) {
             const char *slash = strrchr(e->path, '/');
             struct sum *s = sum_of(&t->missed, e->path, slash == e->path ? 1 : (size_t)(slash - e->path));
             s->entries++;
-            s->calls += calls(&e->counts);
+            s->calls = manifest_sum(s->calls, calls(&e->counts));
         }
         const char *name = manifest_package(e->path, &len);
         struct sum *package = sum_of(&t->packages, name, len);
         package->entries++;
-        package->calls += calls(&e->counts);
+        package->calls = manifest_sum(package->calls, calls(&e->counts));
         if (has_contents(e->kind)) {
-            t->bytes[e->kind] += e->size;
-            package->bytes += e->size;
+            t->bytes[e->kind] = manifest_sum(t->bytes[e->kind], e->size);
+            package->bytes = manifest_sum(package->bytes, e->size);
             keep_biggest(t, e);
         }
     }
@@ -173,49 +180,71 @@ static void put_size(FILE *f, uint64_t bytes)
         fprintf(f, "%6.1f %cB", n, units[unit]);
 }
 
-/* A text in at most `width` columns: control characters as \xHH, what is too long cut at its beginning. */
+#define WIDTH 80
+
+/* What is at the end of a path tells most. */
 static void put_text(FILE *f, const char *text, size_t width)
 {
-    char *plain = memory_check(malloc(4 * strlen(text) + 1)), *out = plain;
+    text_put(f, text, width, TEXT_CUT_BEGIN);
+}
 
-    for (const unsigned char *p = (const unsigned char *)text; *p; p++)
-        out += *p < ' ' || *p == 0x7f ? sprintf(out, "\\x%02x", *p) : sprintf(out, "%c", *p);
-    const size_t n = strlen(plain);
-    if (n <= width)
-        fputs(plain, f);
-    else
-        fprintf(f, "…%s", plain + (n - width + 1));
-    free(plain);
+static void put_command(const struct manifest *m, FILE *f)
+{
+    size_t size = 1, column = 12;
+
+    for (size_t i = 0; i < m->command_count; i++)
+        size += strlen(m->command[i]) + 1;
+    char *text = memory_new(size, 1), *p = text;
+    for (size_t i = 0; i < m->command_count; i++)
+        p += sprintf(p, "%s%s", i ? " " : "", m->command[i]);
+    fputs("command     ", f);
+    text_put(f, text, WIDTH - column, TEXT_CUT_END);
+    putc('\n', f);
+    free(text);
 }
 
 static void put_head(const struct manifest *m, FILE *f)
 {
-    size_t column = 12;
-
-    fputs("command     ", f);
-    for (size_t i = 0; i < m->command_count && column < 78; i++) {
-        const size_t room = 79 - column, n = strlen(m->command[i]);
-        put_text(f, m->command[i], room);
-        column += (n < room ? n : room) + 1;
-        putc(' ', f);
-    }
-    putc('\n', f);
+    put_command(m, f);
     if (m->recorded || m->host) {
-        fprintf(f, "recorded    %s on ", m->recorded ? m->recorded : "?");
-        put_text(f, m->host ? m->host : "?", 40);
+        fputs("recorded    ", f);
+        text_put(f, m->recorded ? m->recorded : "?", 24, TEXT_CUT_END);
+        fputs(" on ", f);
+        text_put(f, m->host ? m->host : "?", 40, TEXT_CUT_END);
         putc('\n', f);
     }
     if (m->interpreter) {
         fputs("program     ", f);
-        put_text(f, m->interpreter, 68);
+        put_text(f, m->interpreter, WIDTH - 12);
         putc('\n', f);
     }
     fprintf(f, "processes   %" PRIu32 ", exit status %d\n", m->processes, m->exit_status);
     for (size_t i = 0; i < m->policy.prefix_count; i++) {
         fputs(i ? "            " : "kept below  ", f);
-        put_text(f, m->policy.prefixes[i], 68);
+        put_text(f, m->policy.prefixes[i], WIDTH - 12);
         putc('\n', f);
     }
+}
+
+static void put_calls(const struct manifest_counts *c, FILE *f)
+{
+    const struct {
+        const char *name;
+        uint64_t n;
+    } all[] = {{"stat", c->stat}, {"open", c->open}, {"list", c->list},
+               {"load", c->load}, {"exec", c->exec}, {"write", c->write}};
+    const char *between = "\ncalls       ";
+    int column = 11;
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        char text[40];
+        const int n = snprintf(text, sizeof text, "%s %" PRIu64, all[i].name, all[i].n);
+        const bool wraps = column + 2 + n > WIDTH - 1; /* a comma may follow */
+        fprintf(f, "%s%s", wraps ? ",\n            " : between, text);
+        column = (wraps ? 12 : column + 2) + n;
+        between = ", ";
+    }
+    putc('\n', f);
 }
 
 static void put_sums(struct sum **sums, int (*order)(struct sum *, struct sum *), const char *title, bool bytes,
@@ -231,12 +260,14 @@ static void put_sums(struct sum **sums, int (*order)(struct sum *, struct sum *)
     HASH_ITER(hh, *sums, s, next) {
         if (n++ == TOP)
             break;
+        char calls_text[32];
         if (bytes)
             put_size(f, s->bytes);
         else
             fprintf(f, "%9" PRIu64, s->entries);
-        fprintf(f, "%9" PRIu64 " calls  ", s->calls);
-        put_text(f, s->name, 52);
+        const int used = snprintf(calls_text, sizeof calls_text, "%9" PRIu64 " calls  ", s->calls);
+        fputs(calls_text, f);
+        put_text(f, s->name, (size_t)(WIDTH - 11 - used)); /* a size, or a long number, before it */
         putc('\n', f);
     }
 }
@@ -254,8 +285,12 @@ static void put_search(const struct manifest *m, FILE *f)
         if (!title)
             fputs("\nsearch paths\n", f);
         title = true;
-        fprintf(f, "%9zu %-16s ", parts, m->search[i].name);
-        put_text(f, m->search[i].value, 52);
+        fprintf(f, "%9zu ", parts);
+        size_t used = text_put(f, m->search[i].name, 24, TEXT_CUT_END);
+        for (; used < 16; used++)
+            putc(' ', f);
+        putc(' ', f);
+        put_text(f, m->search[i].value, WIDTH - 11 - used);
         putc('\n', f);
     }
 }
@@ -277,9 +312,8 @@ void manifest_show(const struct manifest *m, FILE *f)
     }
     fprintf(f, "%9zu in all        ", m->entry_count);
     put_size(f, manifest_bytes(m));
-    fprintf(f, "\n\ncalls       stat %" PRIu64 ", open %" PRIu64 ", list %" PRIu64 ", load %" PRIu64 ", exec %" PRIu64
-            ", write %" PRIu64 "\n", t.counts.stat, t.counts.open, t.counts.list, t.counts.load, t.counts.exec,
-            t.counts.write);
+    putc('\n', f);
+    put_calls(&t.counts, f);
     put_sums(&t.packages, by_bytes, "packages, by bytes", true, f);
     put_sums(&t.packages, by_calls, "packages, by calls", true, f);
     if (t.biggest[0])

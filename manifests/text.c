@@ -64,9 +64,12 @@ static json_t *escaped(const char *bytes)
     return value;
 }
 
-static int digit(char c)
+int text_digit(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 static char *unescaped(const char *text, const char **why)
@@ -78,11 +81,16 @@ static char *unescaped(const char *text, const char **why)
             *out++ = *p;
         } else if (p[1] == '\\') {
             *out++ = *++p;
-        } else if (p[1] == 'x' && digit(p[2]) >= 0 && digit(p[3]) >= 0 && (digit(p[2]) || digit(p[3]))) {
-            *out++ = (char)(digit(p[2]) << 4 | digit(p[3]));
+        } else if (p[1] == 'x' && text_digit(p[2]) >= 0 && text_digit(p[3]) >= 0) {
+            if (p[2] == '0' && p[3] == '0') {
+                *why = "holds a NUL";
+                free(bytes);
+                return NULL;
+            }
+            *out++ = (char)(text_digit(p[2]) << 4 | text_digit(p[3]));
             p += 3;
         } else {
-            *why = "an escape is neither \\xHH nor \\\\";
+            *why = "holds an escape that is neither \\xHH nor \\\\";
             free(bytes);
             return NULL;
         }
@@ -140,11 +148,13 @@ char *text_get(const json_t *object, const char *key, const char **why)
     json_t *value = json_object_get(object, key);
 
     *why = NULL;
-    if (value)
-        return plain(value, why);
     snprintf(other, sizeof other, "%s_escaped", key);
-    value = json_object_get(object, other);
-    return value ? from_escaped(value, why) : NULL;
+    const json_t *also = json_object_get(object, other);
+    if (value && also) {
+        *why = "is there twice, plain and escaped";
+        return NULL;
+    }
+    return value ? plain(value, why) : also ? from_escaped(also, why) : NULL;
 }
 
 char *text_of_element(const json_t *element, const char **why)
@@ -158,4 +168,62 @@ char *text_of_element(const json_t *element, const char **why)
         return NULL;
     }
     return from_escaped(value, why);
+}
+
+/* --- on a terminal ---------------------------------------------------------------------------------------------- */
+
+static int is_control(const unsigned char *p)
+{
+    return *p < ' ' || *p == 0x7f || (p[0] == 0xc2 && p[1] < 0xa0);
+}
+
+char *text_plain(const char *bytes)
+{
+    char *text = memory_check(malloc(4 * strlen(bytes) + 1)), *out = text;
+
+    for (const unsigned char *p = (const unsigned char *)bytes; *p;) {
+        size_t n = sequence(p);
+        if (n == 0 || is_control(p)) {
+            for (n = n ? n : 1; n > 0; n--)
+                out += sprintf(out, "\\x%02x", *p++);
+            continue;
+        }
+        memcpy(out, p, n);
+        out += n;
+        p += n;
+    }
+    *out = '\0';
+    return text;
+}
+
+/* Without a locale it is not known how wide a character is: never more than this. */
+static size_t columns(size_t sequence_length)
+{
+    return sequence_length > 2 ? 2 : 1;
+}
+
+size_t text_put(FILE *f, const char *bytes, size_t width, enum text_cut cut)
+{
+    char *text = text_plain(bytes);
+    const unsigned char *p, *begin = (const unsigned char *)text, *end;
+    size_t used = 0;
+
+    for (p = begin; *p; p += sequence(p))
+        used += columns(sequence(p));
+    end = p;
+    const int longer = used > width;
+    if (longer && cut == TEXT_CUT_BEGIN) {
+        for (; used + 1 > width; begin += sequence(begin))
+            used -= columns(sequence(begin));
+        fputs("…", f);
+    } else if (longer) {
+        for (used = 0, p = begin; used + columns(sequence(p)) + 1 <= width; p += sequence(p))
+            used += columns(sequence(p));
+        end = p;
+    }
+    fwrite(begin, 1, (size_t)(end - begin), f);
+    if (longer && cut == TEXT_CUT_END)
+        fputs("…", f);
+    free(text);
+    return used + (longer ? 1 : 0);
 }
