@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/sysmacros.h>
 
 #include "facts/memory.h"
@@ -79,6 +81,22 @@ static void parse_line(struct mounts *m, char *line)
         add(m, makedev(major, minor), (const char *const[]){field[0], field[1], field[2], field[3] ? field[3] : ""});
 }
 
+/* The root directory of a chroot. */
+static void add_root(struct mounts *m)
+{
+    struct mount_point *root;
+    struct statfs fs;
+    struct stat st;
+    char type[32], source[32];
+
+    HASH_FIND(hh, m->by_point, "/", 1, root);
+    if (root || stat("/", &st) != 0 || statfs("/", &fs) != 0)
+        return;
+    snprintf(type, sizeof type, "%lx", (unsigned long)fs.f_type);
+    snprintf(source, sizeof source, "inode %llu", (unsigned long long)st.st_ino);
+    add(m, st.st_dev, (const char *const[]){"/", "/", type, source});
+}
+
 int mounts_read(struct mounts *m, const char *file)
 {
     FILE *f = fopen(file, "re");
@@ -91,6 +109,8 @@ int mounts_read(struct mounts *m, const char *file)
     while (getline(&line, &size, f) > 0)
         parse_line(m, line);
     int rc = ferror(f) ? -EIO : 0;
+    if (rc == 0)
+        add_root(m);
     free(line);
     fclose(f);
     if (rc)

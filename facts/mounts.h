@@ -17,7 +17,8 @@ struct mounts {
     struct mount_point *by_point; /* uthash; of two on one point, the one on top */
 };
 
-/* Reads the file. 0 or -errno; then there are no mounts. Lines that it does not understand are left out. */
+/* Reads the file. In a chroot that is no mount point, "/" is not in it: then it is told by what statfs and stat say of it
+ * (type: the number of its file system's type; source: its inode). 0 or -errno; then there are no mounts. Lines that it does not understand are left out. */
 int mounts_read(struct mounts *m, const char *file);
 void mounts_free(struct mounts *m);
 

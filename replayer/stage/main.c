@@ -355,8 +355,16 @@ static void finish(struct job *j, struct outcome *o)
     for (size_t i = 0; i < PARTS; i++)
         laydown_file(j->laydown, parts[i].name, parts[i].data, parts[i].bytes, parts[i].mode, o);
     laydown_file(j->laydown, STAGE_INDEX, j->built.index, j->built.index_size, 0400, o);
-    if (!o->failed)
-        laydown_state(j->laydown, j->place.executable ? probe_audit(j->place.temporary) : DLC_AUDIT_BAD, o);
+    if (o->failed)
+        return;
+    uint32_t audit = DLC_AUDIT_BAD; /* a place that code cannot be mapped from: the summary says it */
+    if (j->place.executable) {
+        audit = probe_audit(j->place.temporary);
+        if (audit != DLC_AUDIT_OK)
+            fprintf(stderr, "dlcache: warning: %s: auditing does not work with the dynamic loader there: shared objects "
+                    "are not served\n", j->team.host);
+    }
+    laydown_state(j->laydown, audit, o);
 }
 
 static void summary(const struct job *j)

@@ -44,7 +44,7 @@ static bool was_asked(const char *spool)
 
 uint32_t probe_audit(const char *dir)
 {
-    char *spool = memory_join(dir, "probe", 5), *audit = NULL, *record = NULL, *preload = NULL;
+    char *spool = memory_join(dir, "probe", 5), *audit = NULL, *record = NULL;
     char *argv[] = {(char *)"dlcache-stage", (char *)PROBE_ARGUMENT, NULL};
     bool works = false;
     int status;
@@ -54,14 +54,14 @@ uint32_t probe_audit(const char *dir)
         free(spool);
         return DLC_AUDIT_BAD;
     }
-    if (asprintf(&audit, "LD_AUDIT=%s/" STAGE_AUDIT, dir) < 0 || asprintf(&record, "DLCACHE_RECORD=%s", spool) < 0 ||
-        asprintf(&preload, "LD_PRELOAD=%s/" STAGE_LIB, dir) < 0)
+    if (asprintf(&audit, "LD_AUDIT=%s/" STAGE_AUDIT, dir) < 0 || asprintf(&record, "DLCACHE_RECORD=%s", spool) < 0)
         memory_check(NULL);
     const char *path = getenv("LD_LIBRARY_PATH");
     char *library_path;
     if (asprintf(&library_path, "LD_LIBRARY_PATH=%s", path ? path : "") < 0)
         memory_check(NULL);
-    char *envp[] = {audit, record, preload, library_path, NULL};
+    /* Without the preloaded library: this program may be one that wants a sanitizer's runtime to come first. */
+    char *envp[] = {audit, record, library_path, NULL};
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
@@ -74,7 +74,6 @@ uint32_t probe_audit(const char *dir)
     tree_remove(AT_FDCWD, spool);
     free(audit);
     free(record);
-    free(preload);
     free(library_path);
     free(spool);
     return works ? DLC_AUDIT_OK : DLC_AUDIT_BAD;

@@ -2,9 +2,11 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "facts/memory.h"
 #include "facts/mounts.h"
@@ -59,6 +61,9 @@ static bool text_is(const struct image *im, uint32_t off, uint32_t len, const ch
 static void put_mounts(const struct image *im, const struct mounts *mounts, struct dlc_mount_state *out,
                        struct dlc_state *h)
 {
+    char host[64] = "";
+
+    gethostname(host, sizeof host - 1);
     h->all_agree = 1;
     for (uint32_t i = 0; i < im->mount_count; i++) {
         const struct dlc_mount *m = &im->mounts[i];
@@ -68,8 +73,11 @@ static void put_mounts(const struct image *im, const struct mounts *mounts, stru
                         text_is(im, m->source, m->source_len, here->source) &&
                         text_is(im, m->root, m->root_len, here->root);
         out[i].dev = here && m->dev == m->mi_dev ? here->dev : m->dev;
-        if (!out[i].agrees)
+        if (!out[i].agrees) {
             h->all_agree = 0;
+            fprintf(stderr, "dlcache: warning: %s: nothing on %s is served: it is not what is mounted there on the node "
+                    "that read\n", host, im->strings + m->point);
+        }
     }
 }
 
