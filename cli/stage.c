@@ -17,6 +17,7 @@ int verb_stage(int argc, char **argv)
                   "MPI?");
         return 1;
     }
+    setenv("DLCACHE_DISABLE", "1", 1); /* it reads the files themselves, and removes stages, whoever calls it */
     argv[0] = stager;
     execv(stager, argv);
     cli_error("%s: %s", stager, strerror(errno));

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "facts/memory.h"
@@ -51,6 +52,17 @@ static int remove_all(const char *places)
     return status;
 }
 
+/* From a program that is attached to the stage, its directories cannot be opened: it goes on unattached. */
+static void detach(char **argv)
+{
+    const char *off = getenv("DLCACHE_DISABLE");
+
+    if (!getenv("DLCACHE_STAGE") || (off && *off && strcmp(off, "0") != 0))
+        return;
+    setenv("DLCACHE_DISABLE", "1", 1);
+    execv("/proc/self/exe", argv - 1); /* where that fails, it is tried as it is */
+}
+
 int verb_unstage(int argc, char **argv)
 {
     static const struct option longs[] = {{"all", no_argument, NULL, 'a'},
@@ -75,6 +87,7 @@ int verb_unstage(int argc, char **argv)
         dir = argv[optind++];
     if (optind < argc || (all && dir) || (places && !all))
         return cli_wrong(argv[0], "either one stage, or --all");
+    detach(argv);
     if (all)
         return remove_all(places ? places : "/dev/shm");
     if (!dir)

@@ -43,6 +43,14 @@ static enum verdict verdict_of(const struct view *v, uint32_t node, unsigned fla
     return n->flags & DLC_N_DATA ? VERDICT_FILE : VERDICT_META;
 }
 
+/* Nobody passes through a directory that he may not search, not even by "..": that is the kernel's to say. Of one
+ * that is not frozen it is not known; but what was found below it was found through it. */
+static inline int searchable(const struct dlc_node *dir, unsigned flags)
+{
+    return dir->flags & (DLC_N_STAT | DLC_N_EXEC) ? dir->flags & DLC_N_EXEC || flags & LOOKUP_CHANGED
+                                                  : dir->children > 0 || flags & LOOKUP_CHANGED;
+}
+
 enum verdict lookup_from(const struct view *v, uint32_t start, const char *path, size_t len, unsigned flags,
                          struct found *found)
 {
@@ -81,6 +89,8 @@ enum verdict lookup_from(const struct view *v, uint32_t start, const char *path,
                 return VERDICT_UNKNOWN;
             return VERDICT_NOTDIR;
         }
+        if (!searchable(here, flags))
+            return VERDICT_UNKNOWN;
         if (n == 1 && name[0] == '.')
             continue;
         if (n == 2 && name[0] == '.' && name[1] == '.') {

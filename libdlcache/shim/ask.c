@@ -1,6 +1,7 @@
 /* From the arguments of a call to a verdict, and from a node to its place in the mirror. Rules: shim.h. */
 #include <limits.h>
 #include <signal.h>
+#include <sys/sysmacros.h>
 
 #include "libdlcache/sys.h"
 #include "shim.h"
@@ -54,8 +55,7 @@ uint32_t shim_node_of_fd(int fd)
     return stage_node_of(&shim.stage, &st);
 }
 
-/* The path of an open descriptor, into PATH_MAX bytes: its length, or less than 1. */
-static long read_fd_link(int fd, char *buf)
+long shim_read_fd_link(int fd, char *buf)
 {
     char link[32] = "/proc/self/fd/";
     char digits[12];
@@ -71,11 +71,57 @@ static long read_fd_link(int fd, char *buf)
     return len < PATH_MAX ? len : 0;
 }
 
+bool shim_path_of_fd(int fd, char path[4096 + 256])
+{
+    char link[PATH_MAX];
+    const long n = shim_read_fd_link(fd, link);
+    const size_t below = n > 0 ? lookup_prefix(&shim.stage.view, link, (size_t)n) : 0;
+
+    if (below == 0)
+        return false;
+    __builtin_memcpy(path, link + below, (size_t)n - below);
+    path[(size_t)n - below] = '\0';
+    if (below == (size_t)n)
+        __builtin_memcpy(path, "/", 2);
+    return true;
+}
+
+bool shim_is_original(uint32_t node, int dirfd, const char *path)
+{
+    const struct dlc_node *n = &shim.stage.view.image.nodes[node];
+    const uint64_t dev = shim.stage.view.mounts[n->mount].dev;
+    struct statx x;
+
+    if (sys_call6(__NR_statx, dirfd, (long)path, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME,
+                  (long)&x, 0) != 0 ||
+        x.stx_ino != n->ino || x.stx_dev_major != major(dev) || x.stx_dev_minor != minor(dev))
+        return false;
+    /* Inode numbers come again; with the time of birth it is the same one. */
+    return !(n->flags & DLC_N_BTIME) || !(x.stx_mask & STATX_BTIME) ||
+           (x.stx_btime.tv_sec == n->btime && x.stx_btime.tv_nsec == n->btime_ns);
+}
+
+bool shim_is_dirty(uint32_t node, unsigned bits)
+{
+    const struct view *v = &shim.stage.view;
+
+    if (__builtin_expect(!__atomic_load_n(&v->state->any_dirty, __ATOMIC_RELAXED), 1))
+        return false;
+    if (__atomic_load_n(&v->dirty[node], __ATOMIC_ACQUIRE) & bits)
+        return true;
+    while (node != 0) {
+        node = v->image.nodes[node].parent;
+        if (__atomic_load_n(&v->dirty[node], __ATOMIC_ACQUIRE) & DLC_D_SELF)
+            return true;
+    }
+    return false;
+}
+
 uint32_t shim_original_node_of_fd(int fd)
 {
     char path[PATH_MAX];
     struct found found;
-    const long n = read_fd_link(fd, path);
+    const long n = shim_read_fd_link(fd, path);
 
     if (n <= 0 || path[0] != '/')
         return DLC_NONE;
@@ -92,12 +138,14 @@ static __attribute__((noinline)) enum verdict ask_relative(int dirfd, const char
     long n;
     if (dirfd != AT_FDCWD) {
         const uint32_t start = shim_node_of_fd(dirfd);
-        if (start != DLC_NONE && v->image.nodes[start].kind == DT_DIR)
+        /* What is below a directory that was moved is not what the index says. */
+        if (start != DLC_NONE && v->image.nodes[start].kind == DT_DIR &&
+            (flags & LOOKUP_CHANGED || !shim_is_dirty(start, DLC_D_SELF)))
             return lookup_from(v, start, path, len, flags, found);
         /* A directory of the original. Below it the kernel is asked; but a change there is a change all the same. */
         if (!(flags & LOOKUP_CHANGED))
             return VERDICT_UNKNOWN;
-        n = read_fd_link(dirfd, buf);
+        n = shim_read_fd_link(dirfd, buf);
     } else {
         n = sys_getcwd(buf, PATH_MAX) - 1;
     }
@@ -105,7 +153,9 @@ static __attribute__((noinline)) enum verdict ask_relative(int dirfd, const char
         return VERDICT_UNKNOWN;
     buf[n++] = '/';
     __builtin_memcpy(buf + n, path, len);
-    return lookup(v, buf, (size_t)n + len, flags, found);
+    if (lookup_prefix(v, buf, (size_t)n - 1))
+        return VERDICT_UNKNOWN;
+    return lookup_from(v, 0, buf, (size_t)n + len, flags, found);
 }
 
 enum verdict shim_ask(int dirfd, const char *path, unsigned flags, struct found *found)
@@ -117,19 +167,60 @@ enum verdict shim_ask(int dirfd, const char *path, unsigned flags, struct found 
     if (len <= 0)
         return VERDICT_UNKNOWN;
     if (path[0] == '/')
-        return lookup(&shim.stage.view, path, (size_t)len, flags, found);
+        return lookup_prefix(&shim.stage.view, path, (size_t)len)
+                   ? VERDICT_UNKNOWN
+                   : lookup_from(&shim.stage.view, 0, path, (size_t)len, flags, found);
     return ask_relative(dirfd, path, (size_t)len, flags, found);
+}
+
+/* The descriptor that a path of /proc or /dev stands for, or -1: "/proc/self/fd/5", "/dev/fd/5", "/dev/stdin". */
+static int descriptor_named(const char *path)
+{
+    static const char *const heads[] = {"/proc/self/fd/", "/dev/fd/", "/proc/thread-self/fd/"};
+    static const char *const names[] = {"/dev/stdin", "/dev/stdout", "/dev/stderr"};
+    const char *digits = NULL;
+    int fd = 0;
+
+    for (int i = 0; i < 3; i++) {
+        const size_t n = strlen(heads[i]);
+        if (strncmp(path, heads[i], n) == 0)
+            digits = path + n;
+        if (strcmp(path, names[i]) == 0)
+            return i;
+    }
+    if (!digits || *digits < '0' || *digits > '9')
+        return -1;
+    for (; *digits >= '0' && *digits <= '9' && fd < 100000000; digits++)
+        fd = fd * 10 + (*digits - '0');
+    return *digits == '\0' || *digits == '/' ? fd : -1;
 }
 
 const char *shim_original(const char *path)
 {
-    if (!shim.serving || (uintptr_t)path < PAGE)
+    if (!shim.serving || (uintptr_t)path < PAGE || shim_strlen(path) <= 0 || path[0] != '/' ||
+        (path[1] != 'p' && path[1] != 'd'))
         return path;
-    const long len = shim_strlen(path);
-    if (len <= 0)
-        return path;
-    const size_t below = lookup_prefix(&shim.stage.view, path, (size_t)len);
-    return below == 0 ? path : below == (size_t)len ? "/" : path + below;
+    const int fd = descriptor_named(path);
+    if (fd >= 0)
+        shim_reopen(fd);
+    return path;
+}
+
+bool shim_in_mirror(const char *path)
+{
+    const long len = shim.serving ? shim_strlen(path) : 0;
+    return len > 0 && lookup_prefix(&shim.stage.view, path, (size_t)len) != 0;
+}
+
+int shim_guard(int fd)
+{
+    const uint32_t node = fd >= 0 && shim.serving ? shim_node_of_fd(fd) : DLC_NONE;
+
+    if (node == DLC_NONE || shim.stage.view.image.nodes[node].kind != DT_DIR)
+        return fd;
+    sys_close(fd);
+    errno = EACCES;
+    return -1;
 }
 
 void shim_pass(struct pass *p, int dirfd, const char *path)

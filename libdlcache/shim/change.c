@@ -1,4 +1,5 @@
 /* Calls that change the tree: to the kernel, then the stage is told. Rules: shim.h. */
+#include <limits.h>
 #include <sys/un.h>
 #include <sys/xattr.h>
 
@@ -16,14 +17,18 @@ static void mark(uint32_t node, uint8_t bits)
     __atomic_fetch_or(dirty, bits, __ATOMIC_ACQ_REL);
 }
 
-/* A file of several names changed under all of them. */
+/* A file of several names changed under all of them. Of a name that the pilot did not touch no more may be known than
+ * its inode number, and no device: marking too many costs a call, one too few would be wrong. */
 static void mark_links(const struct dlc_node *n)
 {
     const struct image *im = &shim.stage.view.image;
 
-    for (uint32_t i = 0; i < im->node_count; i++)
-        if (im->nodes[i].ino == n->ino && im->nodes[i].flags & DLC_N_STAT && im->nodes[i].mount == n->mount)
+    for (uint32_t i = 0; i < im->node_count; i++) {
+        const struct dlc_node *other = &im->nodes[i];
+        const bool same = n->ino ? other->ino == n->ino : other->nlink > 1;
+        if (same && other->kind != DT_DIR)
             mark(i, DLC_D_SELF);
+    }
 }
 
 void shim_changed_node(uint32_t node)
@@ -31,22 +36,111 @@ void shim_changed_node(uint32_t node)
     const struct dlc_node *n = &shim.stage.view.image.nodes[node];
 
     mark(node, DLC_D_SELF);
-    if (n->kind != DT_DIR && n->nlink > 1)
+    if (n->kind != DT_DIR && (n->nlink > 1 || !(n->flags & DLC_N_STAT)))
         mark_links(n);
+}
+
+static bool is_below(uint32_t node, uint32_t dir)
+{
+    while (node > dir) /* parents come before their children */
+        node = shim.stage.view.image.nodes[node].parent;
+    return node == dir;
+}
+
+/* Files below a directory that went elsewhere may be changed there, under names that nobody knows, and have
+ * others. */
+static void mark_links_below(uint32_t dir)
+{
+    const struct image *im = &shim.stage.view.image;
+
+    for (uint32_t i = dir + 1; i < im->node_count; i++) {
+        const struct dlc_node *n = &im->nodes[i];
+        if (n->kind != DT_DIR && (n->nlink > 1 || !(n->flags & DLC_N_STAT)) && is_below(i, dir))
+            mark_links(n);
+    }
+}
+
+static void mark_found(const struct found *found, unsigned flags)
+{
+    if (found->node != DLC_NONE) {
+        shim_changed_node(found->node);
+        if (flags & CHANGED_NAME && shim.stage.view.image.nodes[found->node].kind == DT_DIR)
+            mark_links_below(found->node);
+    }
+    if (flags & CHANGED_NAME && found->parent != DLC_NONE)
+        mark(found->parent, DLC_D_NAMES);
+}
+
+/* The directory that holds the last name of `path`, of `len` bytes, into buf: the name's length; 0 where there is
+ * none to split off. */
+static size_t split(const char *path, size_t len, char buf[PATH_MAX])
+{
+    size_t end = len, start;
+
+    while (end > 0 && path[end - 1] == '/')
+        end--;
+    for (start = end; start > 0 && path[start - 1] != '/';)
+        start--;
+    const size_t n = end - start;
+    if (n == 0 || (path[start] == '.' && (n == 1 || (n == 2 && path[start + 1] == '.'))))
+        return 0;
+    __builtin_memcpy(buf, path, start);
+    if (start == 0)
+        buf[start++] = '.';
+    buf[start] = '\0';
+    return n;
+}
+
+/* Where a path leads now, as the kernel says: through what is not in the index, or is there no more as it was. */
+static bool resolve(int dirfd, const char *path, unsigned flags, struct found *found)
+{
+    char dir[PATH_MAX], to[2 * PATH_MAX];
+    struct pass p;
+    const long asked = shim_strlen(path);
+
+    if (asked <= 0)
+        return false;
+    shim_pass(&p, dirfd, path);
+    size_t len = strlen(p.path), name = 0;
+    if (len >= sizeof dir)
+        return false;
+    if (flags & LOOKUP_NOFOLLOW)
+        name = split(p.path, len, dir);
+    const int fd = sys_openat(p.dirfd, name ? dir : p.path, O_PATH | O_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
+    long n = shim_read_fd_link(fd, to);
+    sys_close(fd);
+    if (n <= 0 || to[0] != '/')
+        return false;
+    if (name) {
+        while (p.path[len - 1] == '/')
+            len--;
+        to[n++] = '/';
+        __builtin_memcpy(to + n, p.path + len - name, name);
+        n += (long)name;
+    }
+    lookup(&shim.stage.view, to, (size_t)n, LOOKUP_NOFOLLOW | LOOKUP_CHANGED, found);
+    return true;
+}
+
+static void tell(int dirfd, const char *path, unsigned flags)
+{
+    struct found found;
+
+    const bool trusted = !__atomic_load_n(&shim.stage.view.state->any_dirty, __ATOMIC_ACQUIRE);
+    shim_ask(dirfd, path, (flags & LOOKUP_NOFOLLOW) | LOOKUP_CHANGED, &found);
+    const bool known = found.node != DLC_NONE;
+    mark_found(&found, flags);
+    if ((!trusted || !known) && resolve(dirfd, path, flags, &found))
+        mark_found(&found, flags);
 }
 
 void shim_changed_slow(int dirfd, const char *path, unsigned flags, bool failed)
 {
-    struct found found;
-
     shim_note(SPOOL_WRITE, failed, dirfd, path);
-    if (failed || !shim.serving)
-        return;
-    shim_ask(dirfd, path, (flags & LOOKUP_NOFOLLOW) | LOOKUP_CHANGED, &found);
-    if (found.node != DLC_NONE)
-        shim_changed_node(found.node);
-    if (flags & CHANGED_NAME && found.parent != DLC_NONE)
-        mark(found.parent, DLC_D_NAMES);
+    if (!failed && shim.serving)
+        tell(dirfd, path, flags);
 }
 
 /* What was there changed. */
@@ -60,6 +154,22 @@ static int changed(int rc, int dirfd, const char *path, unsigned flags)
 static int renamed(int rc, int dirfd, const char *path)
 {
     shim_changed(dirfd, path, LOOKUP_NOFOLLOW | CHANGED_NAME, rc != 0);
+    return rc;
+}
+
+/* A call with a descriptor and no path is one on what the descriptor stands for: the original, from now on. Its node, or
+ * DLC_NONE. */
+static uint32_t descriptor_itself(int fd, const char *path, int flags)
+{
+    if (!shim.serving || fd == AT_FDCWD || (path && !(flags & AT_EMPTY_PATH && shim_strlen(path) == 0)))
+        return DLC_NONE;
+    return shim_reopen(fd);
+}
+
+static int changed_itself(int rc, uint32_t node)
+{
+    if (rc == 0 && node != DLC_NONE)
+        shim_changed_node(node);
     return rc;
 }
 
@@ -104,11 +214,23 @@ int remove(const char *path)
     return renamed(REAL(remove)(shim_original(path)), AT_FDCWD, path);
 }
 
+/* Before the call: it may move the current directory, and what is relative to it leads elsewhere then; and who looks
+ * between the two is to find the one name or the other, never both or none. */
+static void will_rename(int fromfd, const char *from, int tofd, const char *to)
+{
+    if (!shim.serving)
+        return;
+    tell(fromfd, from, LOOKUP_NOFOLLOW | CHANGED_NAME);
+    tell(tofd, to, LOOKUP_NOFOLLOW | CHANGED_NAME);
+}
+
 int rename(const char *from, const char *to)
 {
+    will_rename(AT_FDCWD, from, AT_FDCWD, to);
     const int rc = REAL(rename)(shim_original(from), shim_original(to));
-    renamed(rc, AT_FDCWD, from);
-    return renamed(rc, AT_FDCWD, to);
+    shim_note(SPOOL_WRITE, rc != 0, AT_FDCWD, from);
+    shim_note(SPOOL_WRITE, rc != 0, AT_FDCWD, to);
+    return rc;
 }
 
 int renameat(int fromfd, const char *from, int tofd, const char *to)
@@ -116,9 +238,11 @@ int renameat(int fromfd, const char *from, int tofd, const char *to)
     struct pass p, q;
     shim_pass(&p, fromfd, from);
     shim_pass(&q, tofd, to);
+    will_rename(fromfd, from, tofd, to);
     const int rc = REAL(renameat)(p.dirfd, p.path, q.dirfd, q.path);
-    renamed(rc, fromfd, from);
-    return renamed(rc, tofd, to);
+    shim_note(SPOOL_WRITE, rc != 0, fromfd, from);
+    shim_note(SPOOL_WRITE, rc != 0, tofd, to);
+    return rc;
 }
 
 int renameat2(int fromfd, const char *from, int tofd, const char *to, unsigned flags)
@@ -126,9 +250,11 @@ int renameat2(int fromfd, const char *from, int tofd, const char *to, unsigned f
     struct pass p, q;
     shim_pass(&p, fromfd, from);
     shim_pass(&q, tofd, to);
+    will_rename(fromfd, from, tofd, to);
     const int rc = REAL(renameat2)(p.dirfd, p.path, q.dirfd, q.path, flags);
-    renamed(rc, fromfd, from);
-    return renamed(rc, tofd, to);
+    shim_note(SPOOL_WRITE, rc != 0, fromfd, from);
+    shim_note(SPOOL_WRITE, rc != 0, tofd, to);
+    return rc;
 }
 
 int link(const char *from, const char *to)
@@ -141,25 +267,25 @@ int link(const char *from, const char *to)
 int linkat(int fromfd, const char *from, int tofd, const char *to, int flags)
 {
     struct pass p, q;
-    if (flags & AT_EMPTY_PATH)
-        shim_reopen(fromfd);
+    const uint32_t node = descriptor_itself(fromfd, from, flags);
     shim_pass(&p, fromfd, from);
     shim_pass(&q, tofd, to);
     const int rc = REAL(linkat)(p.dirfd, p.path, q.dirfd, q.path, flags);
+    changed_itself(rc, node);
     changed(rc, fromfd, from, flags & AT_SYMLINK_FOLLOW ? 0 : LOOKUP_NOFOLLOW);
     return renamed(rc, tofd, to);
 }
 
 int symlink(const char *target, const char *path)
 {
-    return renamed(REAL(symlink)(shim_original(target), shim_original(path)), AT_FDCWD, path);
+    return renamed(REAL(symlink)(target, shim_original(path)), AT_FDCWD, path);
 }
 
 int symlinkat(const char *target, int dirfd, const char *path)
 {
     struct pass p;
     shim_pass(&p, dirfd, path);
-    return renamed(REAL(symlinkat)(shim_original(target), p.dirfd, p.path), dirfd, path);
+    return renamed(REAL(symlinkat)(target, p.dirfd, p.path), dirfd, path);
 }
 
 int mknod(const char *path, mode_t mode, dev_t dev)
@@ -252,8 +378,10 @@ int lchmod(const char *path, mode_t mode)
 int fchmodat(int dirfd, const char *path, mode_t mode, int flags)
 {
     struct pass p;
+    const uint32_t node = descriptor_itself(dirfd, path, flags);
     shim_pass(&p, dirfd, path);
-    return changed(REAL(fchmodat)(p.dirfd, p.path, mode, flags), dirfd, path, follow(flags));
+    const int rc = changed_itself(REAL(fchmodat)(p.dirfd, p.path, mode, flags), node);
+    return changed(rc, dirfd, path, follow(flags));
 }
 
 int chown(const char *path, uid_t owner, gid_t group)
@@ -293,17 +421,19 @@ int lutimes(const char *path, const struct timeval times[2])
 int futimesat(int dirfd, const char *path, const struct timeval times[2])
 {
     struct pass p;
+    const uint32_t node = descriptor_itself(dirfd, path, 0);
     shim_pass(&p, dirfd, path);
-    return changed(REAL(futimesat)(p.dirfd, p.path, times), dirfd, path, 0);
+    const int rc = changed_itself(REAL(futimesat)(p.dirfd, p.path, times), node);
+    return changed(rc, dirfd, path, 0);
 }
 
 int utimensat(int dirfd, const char *path, const struct timespec times[2], int flags)
 {
     struct pass p;
-    if (!path && dirfd != AT_FDCWD)
-        shim_reopen(dirfd);
+    const uint32_t node = descriptor_itself(dirfd, path, flags);
     shim_pass(&p, dirfd, path);
-    return changed(REAL(utimensat)(p.dirfd, p.path, times, flags), dirfd, path, follow(flags));
+    const int rc = changed_itself(REAL(utimensat)(p.dirfd, p.path, times, flags), node);
+    return changed(rc, dirfd, path, follow(flags));
 }
 
 int setxattr(const char *path, const char *name, const void *value, size_t size, int flags)

@@ -12,19 +12,48 @@
 #include "libdlcache/sys.h"
 #include "shim.h"
 
+/* The original of a mirror's file, open as that one is; -1 where it is gone from its place, and another may be
+ * there. */
+static int open_if_original(const char *path, uint32_t node, int flags)
+{
+    const int other = sys_openat(AT_FDCWD, path, (flags & ~O_CREAT) | O_CLOEXEC, 0);
+    if (other >= 0 && !shim_is_original(node, other, "")) {
+        sys_close(other);
+        return -1;
+    }
+    return other;
+}
+
+static int open_original(int fd, uint32_t node, int flags)
+{
+    const struct image *im = &shim.stage.view.image;
+    const struct dlc_node *n = &im->nodes[node];
+    char path[4096 + 256];
+    int other = -1;
+
+    /* By the name that it was opened by, first: a file of several has several nodes. */
+    if (shim_path_of_fd(fd, path))
+        other = open_if_original(path, node, flags);
+    if (other < 0 && image_path(im, node, path, sizeof path) >= 0)
+        other = open_if_original(path, node, flags);
+    for (uint32_t i = 0; other < 0 && n->kind != DT_DIR && n->nlink > 1 && i < im->node_count; i++)
+        if (im->nodes[i].ino == n->ino && i != node && image_path(im, i, path, sizeof path) >= 0)
+            other = open_if_original(path, node, flags);
+    return other;
+}
+
 uint32_t shim_reopen(int fd)
 {
     const uint32_t node = shim.serving ? shim_node_of_fd(fd) : DLC_NONE;
-    char path[4096 + 256];
 
-    if (node == DLC_NONE || image_path(&shim.stage.view.image, node, path, sizeof path) < 0)
+    if (node == DLC_NONE)
         return DLC_NONE;
     const long flags = sys_call(__NR_fcntl, fd, F_GETFL, 0, 0);
     const long cloexec = sys_call(__NR_fcntl, fd, F_GETFD, 0, 0);
     const long offset = sys_call(__NR_lseek, fd, 0, SEEK_CUR, 0);
     if (flags < 0 || cloexec < 0)
         return DLC_NONE;
-    const int other = sys_openat(AT_FDCWD, path, (int)(flags & ~O_CREAT) | O_CLOEXEC, 0);
+    const int other = open_original(fd, node, (int)flags);
     if (other < 0)
         return DLC_NONE;
     if (offset > 0)
@@ -39,7 +68,8 @@ static bool original_path(int fd, char path[4096 + 256])
 {
     const uint32_t node = shim.serving ? shim_node_of_fd(fd) : DLC_NONE;
 
-    return node != DLC_NONE && image_path(&shim.stage.view.image, node, path, 4096 + 256) >= 0;
+    return node != DLC_NONE && image_path(&shim.stage.view.image, node, path, 4096 + 256) >= 0 &&
+           (!shim_is_dirty(node, DLC_D_SELF) || shim_is_original(node, AT_FDCWD, path));
 }
 
 /* --- locks ------------------------------------------------------------------------------------------------------ */
@@ -110,89 +140,121 @@ static int changed(int rc, uint32_t node)
     return rc;
 }
 
-/* The descriptor may be the original's already, and the file all the same one of the image. */
-static uint32_t node_to_change(int fd)
+/* The kernel refuses a descriptor that is none to read from. */
+static bool only_a_path(int fd)
 {
-    const uint32_t node = shim_reopen(fd);
-    return node != DLC_NONE || !shim.serving ? node : shim_original_node_of_fd(fd);
+    return sys_call(__NR_fcntl, fd, F_GETFL, 0, 0) & O_PATH;
+}
+
+/* Makes fd ready for a change, and tells the node that it will change. The descriptor may be the original's already,
+ * and the file all the same one of the image. False: the original has no name any more that is known, and cannot be
+ * reached; the mirror's file must stay as it is, and nobody but this descriptor could see the change. */
+static bool to_change(int fd, uint32_t *node)
+{
+    *node = shim_reopen(fd);
+    if (*node != DLC_NONE || !shim.serving)
+        return true;
+    if (shim_node_of_fd(fd) != DLC_NONE && !only_a_path(fd))
+        return false;
+    *node = shim_original_node_of_fd(fd);
+    return true;
 }
 
 int fchmod(int fd, mode_t mode)
 {
-    const uint32_t node = node_to_change(fd);
-    return changed(REAL(fchmod)(fd, mode), node);
+    uint32_t node;
+    return to_change(fd, &node) ? changed(REAL(fchmod)(fd, mode), node) : 0;
 }
 
 int fchown(int fd, uid_t owner, gid_t group)
 {
-    const uint32_t node = node_to_change(fd);
-    return changed(REAL(fchown)(fd, owner, group), node);
+    uint32_t node;
+    return to_change(fd, &node) ? changed(REAL(fchown)(fd, owner, group), node) : 0;
 }
 
 int futimens(int fd, const struct timespec times[2])
 {
-    const uint32_t node = node_to_change(fd);
-    return changed(REAL(futimens)(fd, times), node);
+    uint32_t node;
+    return to_change(fd, &node) ? changed(REAL(futimens)(fd, times), node) : 0;
 }
 
 int futimes(int fd, const struct timeval times[2])
 {
-    const uint32_t node = node_to_change(fd);
-    return changed(REAL(futimes)(fd, times), node);
+    uint32_t node;
+    return to_change(fd, &node) ? changed(REAL(futimes)(fd, times), node) : 0;
 }
 
 int fsetxattr(int fd, const char *name, const void *value, size_t size, int flags)
 {
-    const uint32_t node = node_to_change(fd);
-    return changed(REAL(fsetxattr)(fd, name, value, size, flags), node);
+    uint32_t node;
+    return to_change(fd, &node) ? changed(REAL(fsetxattr)(fd, name, value, size, flags), node) : 0;
 }
 
 int fremovexattr(int fd, const char *name)
 {
-    const uint32_t node = node_to_change(fd);
-    return changed(REAL(fremovexattr)(fd, name), node);
+    uint32_t node;
+    return to_change(fd, &node) ? changed(REAL(fremovexattr)(fd, name), node) : 0;
 }
 
 ssize_t fgetxattr(int fd, const char *name, void *value, size_t size)
 {
     char path[4096 + 256];
-    return original_path(fd, path) ? getxattr(path, name, value, size) : REAL(fgetxattr)(fd, name, value, size);
+    return original_path(fd, path) && !only_a_path(fd) ? getxattr(path, name, value, size)
+                                                       : REAL(fgetxattr)(fd, name, value, size);
 }
 
 ssize_t flistxattr(int fd, char *list, size_t size)
 {
     char path[4096 + 256];
-    return original_path(fd, path) ? listxattr(path, list, size) : REAL(flistxattr)(fd, list, size);
+    return original_path(fd, path) && !only_a_path(fd) ? listxattr(path, list, size)
+                                                       : REAL(flistxattr)(fd, list, size);
 }
 
 /* --- the file system -------------------------------------------------------------------------------------------- */
 
+/* A path of the original's file system: where the file is gone from its place, the nearest directory above it. */
+static bool original_place(int fd, char path[4096 + 256])
+{
+    const uint32_t node = shim.serving ? shim_node_of_fd(fd) : DLC_NONE;
+    struct stat st;
+
+    if (node == DLC_NONE || image_path(&shim.stage.view.image, node, path, 4096 + 256) < 0)
+        return false;
+    while (shim_is_dirty(node, DLC_D_SELF) && sys_fstatat(AT_FDCWD, path, &st, 0) != 0) {
+        char *slash = strrchr(path, '/');
+        if (slash == path)
+            return false;
+        *slash = '\0';
+    }
+    return true;
+}
+
 int fstatfs(int fd, struct statfs *fs)
 {
     char path[4096 + 256];
-    return original_path(fd, path) ? statfs(path, fs) : REAL(fstatfs)(fd, fs);
+    return original_place(fd, path) ? statfs(path, fs) : REAL(fstatfs)(fd, fs);
 }
 
 int fstatfs64(int fd, struct statfs64 *fs)
 {
     char path[4096 + 256];
-    return original_path(fd, path) ? statfs64(path, fs) : REAL(fstatfs64)(fd, fs);
+    return original_place(fd, path) ? statfs64(path, fs) : REAL(fstatfs64)(fd, fs);
 }
 
 int fstatvfs(int fd, struct statvfs *fs)
 {
     char path[4096 + 256];
-    return original_path(fd, path) ? statvfs(path, fs) : REAL(fstatvfs)(fd, fs);
+    return original_place(fd, path) ? statvfs(path, fs) : REAL(fstatvfs)(fd, fs);
 }
 
 int fstatvfs64(int fd, struct statvfs64 *fs)
 {
     char path[4096 + 256];
-    return original_path(fd, path) ? statvfs64(path, fs) : REAL(fstatvfs64)(fd, fs);
+    return original_place(fd, path) ? statvfs64(path, fs) : REAL(fstatvfs64)(fd, fs);
 }
 
 long fpathconf(int fd, int name)
 {
     char path[4096 + 256];
-    return original_path(fd, path) ? pathconf(path, name) : REAL(fpathconf)(fd, name);
+    return original_place(fd, path) ? pathconf(path, name) : REAL(fpathconf)(fd, name);
 }

@@ -140,36 +140,55 @@ static ssize_t correct_all(ssize_t n, int fd, void *buf)
     return n;
 }
 
+/* The node of a directory of the mirror that is as it was. One whose names came or went becomes the original's, where
+ * nothing was read of it yet. */
+static uint32_t current_node(int fd)
+{
+    const uint32_t node = shim_node_of_fd(fd);
+
+    if (node == DLC_NONE || !shim_is_dirty(node, DLC_D_SELF | DLC_D_NAMES) ||
+        sys_call(__NR_lseek, fd, 0, SEEK_CUR, 0) != 0)
+        return node;
+    shim_reopen(fd);
+    return shim_node_of_fd(fd);
+}
+
 ssize_t getdents64(int fd, void *buf, size_t size)
 {
+    if (shim.serving)
+        current_node(fd);
     return correct_all(REAL(getdents64)(fd, buf, size), fd, buf);
 }
 
 ssize_t getdirentries(int fd, char *buf, size_t size, off_t *base)
 {
+    if (shim.serving)
+        current_node(fd);
     return correct_all(REAL(getdirentries)(fd, buf, size, base), fd, buf);
 }
 
 ssize_t getdirentries64(int fd, char *buf, size_t size, off64_t *base)
 {
+    if (shim.serving)
+        current_node(fd);
     return correct_all(REAL(getdirentries64)(fd, buf, size, base), fd, buf);
 }
 
 /* --- streams ---------------------------------------------------------------------------------------------------- */
 
-static DIR *open_stream(int dirfd, const char *path)
+static DIR *open_stream(int at, const char *path)
 {
     const int saved = errno;
     struct found found;
     int fd;
 
-    switch (shim_ask(dirfd, path, 0, &found)) {
+    switch (shim_ask(at, path, 0, &found)) {
     case VERDICT_ABSENT: errno = ENOENT; return NULL;
     case VERDICT_NOTDIR:
     case VERDICT_FILE: errno = ENOTDIR; return NULL;
     default: break;
     }
-    fd = shim_open(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
+    fd = shim_open(at, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
     if (fd >= 0) {
         DIR *dir = REAL(fdopendir)(fd);
         if (dir && remember(dir, found.node))
@@ -180,11 +199,18 @@ static DIR *open_stream(int dirfd, const char *path)
             sys_close(fd);
     }
     errno = saved;
-    if (dirfd == AT_FDCWD)
-        return REAL(opendir)(shim_original(path));
+    if (at == AT_FDCWD) {
+        DIR *dir = REAL(opendir)(shim_original(path));
+        if (dir && shim_node_of_fd(dirfd(dir)) != DLC_NONE) { /* as shim_guard */
+            REAL(closedir)(dir);
+            errno = EACCES;
+            return NULL;
+        }
+        return dir;
+    }
     struct pass p;
-    shim_pass(&p, dirfd, path);
-    fd = REAL(openat64)(p.dirfd, p.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
+    shim_pass(&p, at, path);
+    fd = shim_guard(REAL(openat64)(p.dirfd, p.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK));
     if (fd < 0)
         return NULL;
     DIR *dir = REAL(fdopendir)(fd);
@@ -202,7 +228,7 @@ DIR *opendir(const char *path)
 
 DIR *fdopendir(int fd)
 {
-    const uint32_t node = shim.serving ? shim_node_of_fd(fd) : DLC_NONE;
+    const uint32_t node = shim.serving ? current_node(fd) : DLC_NONE;
     DIR *dir = REAL(fdopendir)(fd);
 
     if (dir && node != DLC_NONE)
@@ -223,7 +249,7 @@ void rewinddir(DIR *dir)
 {
     const uint32_t node = node_of(dir);
 
-    if (node != DLC_NONE && __atomic_load_n(&shim.stage.view.dirty[node], __ATOMIC_ACQUIRE) &&
+    if (node != DLC_NONE && shim_is_dirty(node, DLC_D_SELF | DLC_D_NAMES) &&
         shim_reopen(dirfd(dir)) != DLC_NONE)
         forget(dir);
     REAL(rewinddir)(dir);
@@ -336,8 +362,13 @@ int scandirat64(int dirfd, const char *path, struct dirent64 ***list, int (*filt
 
 /* --- the current directory -------------------------------------------------------------------------------------- */
 
+/* Nobody stands in the mirror: names relative to there would mean the originals. */
 int chdir(const char *path)
 {
+    if (shim_in_mirror(path)) {
+        errno = EACCES;
+        return -1;
+    }
     return REAL(chdir)(shim_original(path));
 }
 

@@ -34,12 +34,33 @@ static const bool gives_pointer[SYMBOLS] = {
 #undef SYM
 };
 
+/* Of a function with several versions dlsym may give the oldest, which is not what a program is linked with today:
+ * realpath@GLIBC_2.2.5 wants a buffer. Where a C library has one version alone, this finds none, and dlsym that one. */
+static void *next_version(enum symbol symbol)
+{
+    static const struct {
+        enum symbol symbol;
+        const char *version;
+    } newest[] = {
+        {SYMBOL_realpath, "GLIBC_2.3"},
+        {SYMBOL_posix_spawn, "GLIBC_2.15"},
+        {SYMBOL_posix_spawnp, "GLIBC_2.15"},
+    };
+
+    for (size_t i = 0; i < sizeof newest / sizeof newest[0]; i++)
+        if (newest[i].symbol == symbol)
+            return dlvsym(RTLD_NEXT, names[symbol], newest[i].version);
+    return NULL;
+}
+
 void shim_resolve(enum symbol symbol)
 {
     void **slot = (void **)&shim_real + symbol;
     const int saved = errno;
-    void *p = dlsym(RTLD_NEXT, names[symbol]);
+    void *p = next_version(symbol);
 
+    if (!p)
+        p = dlsym(RTLD_NEXT, names[symbol]);
     if (!p)
         p = gives_pointer[symbol] ? (void *)missing_pointer : (void *)missing_number;
     errno = saved;

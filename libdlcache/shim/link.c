@@ -49,9 +49,18 @@ static __attribute__((noinline)) ssize_t original_link(int dirfd, const char *pa
     return (ssize_t)len;
 }
 
-static bool may_lead_into_mirror(const char *path)
+/* What the C library read, if it does not lead into the mirror. A link that was cut may have been cut in the prefix. */
+static ssize_t checked(ssize_t rc, int dirfd, const char *path, char *buf, size_t size)
 {
-    return shim_strlen(path) > 6 && __builtin_memcmp(path, "/proc/", 6) == 0;
+    const struct view *v = &shim.stage.view;
+
+    if (rc <= 0 || !shim.serving)
+        return rc;
+    const size_t n = (size_t)rc < v->prefix_len ? (size_t)rc : v->prefix_len;
+    if (((size_t)rc < v->prefix_len && (size_t)rc < size) || !dlc_same(buf, v->prefix, n))
+        return rc;
+    const ssize_t original = original_link(dirfd, path, buf, size);
+    return original == SHIM_PASS ? rc : original;
 }
 
 static ssize_t done(ssize_t rc, int dirfd, const char *path)
@@ -60,31 +69,21 @@ static ssize_t done(ssize_t rc, int dirfd, const char *path)
     return rc;
 }
 
-/* Everything but the C library's own call. */
-static ssize_t read_link(int dirfd, const char *path, char *buf, size_t size)
-{
-    ssize_t rc = serve(dirfd, path, buf, size);
-
-    if (rc == SHIM_PASS && shim.serving && size > 0 && may_lead_into_mirror(path))
-        rc = original_link(dirfd, path, buf, size);
-    return rc;
-}
-
 ssize_t readlink(const char *path, char *buf, size_t size)
 {
-    ssize_t rc = read_link(AT_FDCWD, path, buf, size);
+    ssize_t rc = serve(AT_FDCWD, path, buf, size);
     if (rc == SHIM_PASS)
-        rc = REAL(readlink)(shim_original(path), buf, size);
+        rc = checked(REAL(readlink)(path, buf, size), AT_FDCWD, path, buf, size);
     return done(rc, AT_FDCWD, path);
 }
 
 ssize_t readlinkat(int dirfd, const char *path, char *buf, size_t size)
 {
-    ssize_t rc = read_link(dirfd, path, buf, size);
+    ssize_t rc = serve(dirfd, path, buf, size);
     if (rc == SHIM_PASS) {
         struct pass p;
         shim_pass(&p, dirfd, path);
-        rc = REAL(readlinkat)(p.dirfd, p.path, buf, size);
+        rc = checked(REAL(readlinkat)(p.dirfd, p.path, buf, size), p.dirfd, p.path, buf, size);
     }
     return done(rc, dirfd, path);
 }
@@ -92,19 +91,19 @@ ssize_t readlinkat(int dirfd, const char *path, char *buf, size_t size)
 /* Of _FORTIFY_SOURCE: the real ones end the program when the buffer is smaller than said; so they are called then. */
 ssize_t __readlink_chk(const char *path, char *buf, size_t size, size_t room)
 {
-    ssize_t rc = size <= room ? read_link(AT_FDCWD, path, buf, size) : SHIM_PASS;
+    ssize_t rc = size <= room ? serve(AT_FDCWD, path, buf, size) : SHIM_PASS;
     if (rc == SHIM_PASS)
-        rc = REAL(__readlink_chk)(shim_original(path), buf, size, room);
+        rc = checked(REAL(__readlink_chk)(path, buf, size, room), AT_FDCWD, path, buf, size);
     return done(rc, AT_FDCWD, path);
 }
 
 ssize_t __readlinkat_chk(int dirfd, const char *path, char *buf, size_t size, size_t room)
 {
-    ssize_t rc = size <= room ? read_link(dirfd, path, buf, size) : SHIM_PASS;
+    ssize_t rc = size <= room ? serve(dirfd, path, buf, size) : SHIM_PASS;
     if (rc == SHIM_PASS) {
         struct pass p;
         shim_pass(&p, dirfd, path);
-        rc = REAL(__readlinkat_chk)(p.dirfd, p.path, buf, size, room);
+        rc = checked(REAL(__readlinkat_chk)(p.dirfd, p.path, buf, size, room), p.dirfd, p.path, buf, size);
     }
     return done(rc, dirfd, path);
 }

@@ -20,11 +20,20 @@
         }                              \
     } while (0)
 
+static bool writes(int flags)
+{
+    return (flags & O_ACCMODE) != O_RDONLY || flags & (O_CREAT | O_TRUNC) || (flags & O_TMPFILE) == O_TMPFILE;
+}
+
 int shim_open(int dirfd, const char *path, int flags)
 {
     struct found found;
     char mirror[MIRROR_MAX];
 
+    if (shim.serving && writes(flags) && shim_in_mirror(path)) {
+        errno = EROFS; /* contents of the mirror are everybody's */
+        return -1;
+    }
     if (!shim.serving || (flags & O_ACCMODE) != O_RDONLY || flags & ~(READS | O_ACCMODE))
         return SHIM_PASS;
     switch (shim_ask(dirfd, path, flags & O_NOFOLLOW ? LOOKUP_NOFOLLOW : 0, &found)) {
@@ -48,11 +57,6 @@ int shim_open(int dirfd, const char *path, int flags)
     return fd >= 0 ? fd : SHIM_PASS;
 }
 
-static bool writes(int flags)
-{
-    return (flags & O_ACCMODE) != O_RDONLY || flags & (O_CREAT | O_TRUNC) || (flags & O_TMPFILE) == O_TMPFILE;
-}
-
 /* What an open came to, for the recorder and for the state of the stage. */
 static int done(int fd, int dirfd, const char *path, int flags)
 {
@@ -73,7 +77,7 @@ static int done(int fd, int dirfd, const char *path, int flags)
         READ_MODE(mode, flags);                                                           \
         int fd = shim_open(AT_FDCWD, path, flags);                                        \
         if (fd == SHIM_PASS)                                                              \
-            fd = REAL(name)(shim_original(path), flags, mode);                            \
+            fd = shim_guard(REAL(name)(shim_original(path), flags, mode));                \
         return done(fd, AT_FDCWD, path, flags);                                           \
     }
 OPEN(open)
@@ -90,7 +94,7 @@ OPEN(__open64)
         if (fd == SHIM_PASS) {                                                            \
             struct pass p;                                                                \
             shim_pass(&p, dirfd, path);                                                   \
-            fd = REAL(name)(p.dirfd, p.path, flags, mode);                                \
+            fd = shim_guard(REAL(name)(p.dirfd, p.path, flags, mode));                    \
         }                                                                                 \
         return done(fd, dirfd, path, flags);                                              \
     }
@@ -102,7 +106,7 @@ int __open_2(const char *path, int flags)
 {
     int fd = shim_open(AT_FDCWD, path, flags);
     if (fd == SHIM_PASS)
-        fd = REAL(__open_2)(shim_original(path), flags);
+        fd = shim_guard(REAL(__open_2)(shim_original(path), flags));
     return done(fd, AT_FDCWD, path, flags);
 }
 
@@ -110,7 +114,7 @@ int __open64_2(const char *path, int flags)
 {
     int fd = shim_open(AT_FDCWD, path, flags);
     if (fd == SHIM_PASS)
-        fd = REAL(__open64_2)(shim_original(path), flags);
+        fd = shim_guard(REAL(__open64_2)(shim_original(path), flags));
     return done(fd, AT_FDCWD, path, flags);
 }
 
@@ -120,7 +124,7 @@ int __openat_2(int dirfd, const char *path, int flags)
     if (fd == SHIM_PASS) {
         struct pass p;
         shim_pass(&p, dirfd, path);
-        fd = REAL(__openat_2)(p.dirfd, p.path, flags);
+        fd = shim_guard(REAL(__openat_2)(p.dirfd, p.path, flags));
     }
     return done(fd, dirfd, path, flags);
 }
@@ -131,17 +135,25 @@ int __openat64_2(int dirfd, const char *path, int flags)
     if (fd == SHIM_PASS) {
         struct pass p;
         shim_pass(&p, dirfd, path);
-        fd = REAL(__openat64_2)(p.dirfd, p.path, flags);
+        fd = shim_guard(REAL(__openat64_2)(p.dirfd, p.path, flags));
     }
     return done(fd, dirfd, path, flags);
 }
 
 int creat(const char *path, mode_t mode)
 {
-    return done(REAL(creat)(shim_original(path), mode), AT_FDCWD, path, O_WRONLY | O_CREAT | O_TRUNC);
+    const int flags = O_WRONLY | O_CREAT | O_TRUNC;
+    int fd = shim_open(AT_FDCWD, path, flags);
+    if (fd == SHIM_PASS)
+        fd = REAL(creat)(shim_original(path), mode);
+    return done(fd, AT_FDCWD, path, flags);
 }
 
 int creat64(const char *path, mode_t mode)
 {
-    return done(REAL(creat64)(shim_original(path), mode), AT_FDCWD, path, O_WRONLY | O_CREAT | O_TRUNC);
+    const int flags = O_WRONLY | O_CREAT | O_TRUNC;
+    int fd = shim_open(AT_FDCWD, path, flags);
+    if (fd == SHIM_PASS)
+        fd = REAL(creat64)(shim_original(path), mode);
+    return done(fd, AT_FDCWD, path, flags);
 }

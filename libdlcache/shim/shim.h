@@ -93,8 +93,16 @@ struct pass {
 };
 void shim_pass(struct pass *p, int dirfd, const char *path);
 
-/* The same for a call without a dirfd, which needs no buffer: the path, less the mirror's prefix. */
+/* A path on its way to the kernel, as it is. A descriptor of the mirror that it names (by a link of /proc or /dev) becomes
+ * one of the original first. */
 const char *shim_original(const char *path);
+
+/* A path that somebody has written out, below the mirror, is not served: it means the mirror, which somebody may be about
+ * to remove. A descriptor of a mirror's directory stands for the original, for every call that takes one; therefore it
+ * must come from serving alone, never from opening the mirror by name, or removing a stage would remove what it stands
+ * for. The guard takes what the kernel opened: fd, or -1 with EACCES for a directory of the mirror. */
+bool shim_in_mirror(const char *path);
+int shim_guard(int fd);
 
 /* The mirror's path of a node that is held there, into buf; false where it does not fit. */
 #define MIRROR_MAX (4096 + 512)
@@ -102,6 +110,20 @@ bool shim_mirror_path(uint32_t node, char buf[MIRROR_MAX]);
 
 /* The node of an open descriptor, or DLC_NONE where it is not the mirror's. */
 uint32_t shim_node_of_fd(int fd);
+
+/* The path of an open descriptor, as the kernel says it, into PATH_MAX bytes, not terminated: its length, or less
+ * than 1. */
+long shim_read_fd_link(int fd, char *buf);
+
+/* The original's path of an open descriptor of the mirror, by the name that it was opened by. */
+bool shim_path_of_fd(int fd, char path[4096 + 256]);
+
+/* What lies at that path (or is open, where it is empty) is what was staged as that node, rather than what took its
+ * place since. */
+bool shim_is_original(uint32_t node, int dirfd, const char *path);
+
+/* Whether a change to that node, or to a directory above it, is known; `bits`: DLC_D_SELF or both. */
+bool shim_is_dirty(uint32_t node, unsigned bits);
 
 /* Makes a descriptor of the mirror one of the original: the node; DLC_NONE where it was none of the mirror's. */
 uint32_t shim_reopen(int fd);

@@ -36,12 +36,40 @@ void shim_fill_stat(uint32_t node, struct stat *st)
     st->st_ctim = (struct timespec){n->ctime, n->ctime_ns};
 }
 
+static bool look_at(uint32_t node, struct stat *st)
+{
+    char path[4096 + 256];
+
+    return image_path(&shim.stage.view.image, node, path, sizeof path) >= 0 &&
+           shim_is_original(node, AT_FDCWD, path) && sys_fstatat(AT_FDCWD, path, st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* What is open in the mirror was changed since: as the original is now, under whatever name it still has. One that
+ * has none any more is as it was when its last name went. */
+static __attribute__((noinline)) void fill_changed(uint32_t node, struct stat *st)
+{
+    const struct image *im = &shim.stage.view.image;
+    const struct dlc_node *n = node_at(node);
+
+    if (look_at(node, st))
+        return;
+    for (uint32_t i = 0; n->kind != DT_DIR && n->nlink > 1 && i < im->node_count; i++)
+        if (im->nodes[i].ino == n->ino && i != node && look_at(i, st))
+            return;
+    shim_fill_stat(node, st);
+    st->st_nlink = 0;
+}
+
 void shim_correct_stat(struct stat *st)
 {
     if (st->st_dev != shim.stage.view.state->dev)
         return;
     const uint32_t node = stage_node_of(&shim.stage, st);
-    if (node != DLC_NONE)
+    if (node == DLC_NONE)
+        return;
+    if (shim_is_dirty(node, DLC_D_SELF | DLC_D_NAMES))
+        fill_changed(node, st);
+    else
         shim_fill_stat(node, st);
 }
 
@@ -209,6 +237,37 @@ static bool statx_held(int flags, unsigned mask)
     return at_flags_known(flags & ~AT_STATX_DONT_SYNC) && (mask & ~(STATX_HELD)) == 0;
 }
 
+/* Of a descriptor of the mirror whose original was changed since: what fstat says. */
+static __attribute__((noinline)) int statx_changed(int fd, uint32_t node, struct statx *x)
+{
+    const struct dlc_node *n = node_at(node);
+    struct stat st;
+    const int rc = fstat(fd, &st);
+
+    if (rc == 0) {
+        __builtin_memset(x, 0, sizeof *x);
+        x->stx_mask = STATX_BASIC_STATS | (n->flags & DLC_N_BTIME ? STATX_BTIME : 0);
+        x->stx_btime = stamp(n->btime, n->btime_ns);
+        x->stx_attributes_mask = n->attributes_mask;
+        x->stx_blksize = (uint32_t)st.st_blksize;
+        x->stx_nlink = (uint32_t)st.st_nlink;
+        x->stx_uid = st.st_uid;
+        x->stx_gid = st.st_gid;
+        x->stx_mode = (uint16_t)st.st_mode;
+        x->stx_ino = st.st_ino;
+        x->stx_size = (uint64_t)st.st_size;
+        x->stx_blocks = (uint64_t)st.st_blocks;
+        x->stx_atime = stamp(st.st_atim.tv_sec, (uint32_t)st.st_atim.tv_nsec);
+        x->stx_ctime = stamp(st.st_ctim.tv_sec, (uint32_t)st.st_ctim.tv_nsec);
+        x->stx_mtime = stamp(st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec);
+        x->stx_rdev_major = major(st.st_rdev);
+        x->stx_rdev_minor = minor(st.st_rdev);
+        x->stx_dev_major = major(st.st_dev);
+        x->stx_dev_minor = minor(st.st_dev);
+    }
+    return rc;
+}
+
 int statx(int dirfd, const char *path, int flags, unsigned mask, struct statx *stx)
 {
     if (shim.serving && statx_held(flags, mask)) {
@@ -217,6 +276,8 @@ int statx(int dirfd, const char *path, int flags, unsigned mask, struct statx *s
 
         if (is_empty(path, flags)) {
             found.node = dirfd == AT_FDCWD ? DLC_NONE : shim_node_of_fd(dirfd);
+            if (found.node != DLC_NONE && shim_is_dirty(found.node, DLC_D_SELF | DLC_D_NAMES))
+                return statx_changed(dirfd, found.node, stx);
             rc = found.node == DLC_NONE ? SHIM_PASS : 0;
         } else {
             rc = answer(shim_ask(dirfd, path, flags & AT_SYMLINK_NOFOLLOW ? LOOKUP_NOFOLLOW : 0, &found));

@@ -19,6 +19,10 @@ static const char *source(const char *path, const char *mode, char mirror[MIRROR
 {
     struct found found;
 
+    if (shim.serving && !only_reads(mode) && shim_in_mirror(path)) {
+        errno = EROFS;
+        return NULL;
+    }
     if (!shim.serving || !only_reads(mode))
         return shim_original(path);
     switch (shim_ask(AT_FDCWD, path, 0, &found)) {
@@ -70,8 +74,16 @@ static FILE *reopen(FILE *(*real)(const char *, const char *, FILE *), const cha
     char mirror[MIRROR_MAX];
     const int saved = errno;
 
-    if (!path)
+    if (!path) {
+        /* The same file, opened anew: the original's, to write to it. */
+        if (shim.serving && !only_reads(mode)) {
+            const int fd = fileno(stream);
+            const uint32_t node = fd < 0 ? DLC_NONE : shim_reopen(fd);
+            if (node != DLC_NONE)
+                shim_changed_node(node);
+        }
         return real(path, mode, stream);
+    }
     const char *p = source(path, mode, mirror);
     if (!p) {
         errno = saved;

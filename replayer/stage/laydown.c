@@ -335,7 +335,9 @@ static void note_mirror(struct laydown *l, struct outcome *o)
     for (uint32_t i = 0; i < l->im->node_count && !o->failed; i++) {
         const struct dlc_node *n = &l->im->nodes[i];
         struct stat st;
-        if (!is_real_directory(n) && !(n->flags & DLC_N_DATA) && !is_real_link(l, i))
+        /* What is only on the way to something has no stat data to give. */
+        if (!(n->flags & DLC_N_STAT) ||
+            (!is_real_directory(n) && !(n->flags & DLC_N_DATA) && !is_real_link(l, i)))
             continue;
         const char *path = path_of(l, i);
         team_look();

@@ -1,10 +1,16 @@
 """Every reading call, in each of its forms, answered as the kernel answers; and the calls that change something."""
+import glob
 import os
 import re
 import subprocess
 import unittest
 
 from harness import BUILD, PYTHON, PROGS, STDLIB, TOP, Case, environment
+
+
+def glibc():
+    """The C library's version, two numbers."""
+    return tuple(int(n) for n in os.confstr("CS_GNU_LIBC_VERSION").split()[1].split(".")[:2])
 
 
 class Tree(Case):
@@ -98,7 +104,8 @@ class Calls(Tree):
         # a buffer of no size), by the C library inside itself (realpath that fails), and by chdir.
         kernels = re.compile(r'open(at)?\(.*O_(DIRECTORY|NOFOLLOW).* = -1 E(NOTDIR|LOOP)|open(at)?\(.*O_NOFOLLOW\|O_PATH\)|'
                              r'readlink(at)?\(.*, 0\) = |readlink(at)?\(.*"/proc/|'
-                             r'readlink\(.* = -1 |readlink\(.*, 1023\) = |chdir\(|getcwd\(')
+                             r'readlink\(.* = -1 |readlink\(.*, 1023\) = |chdir\(|getcwd\('
+                            + (r'|lstat\(|readlink\(.*, 4095\) = ' if glibc() < (2, 33) else ""))  # its realpath
         rest = [line for line in served if '"' + self.root in line and not kernels.match(line)]
         self.assertEqual([line for line in rest if d not in line], [])
 
@@ -370,8 +377,8 @@ print(os.path.exists(root + '/a'), os.path.exists(root + '/a/f'), os.fstat(fd) =
         code = """
 import os, sys
 os.chroot('/proc/self/root' if len(sys.argv) < 2 else sys.argv[1])
-import _ctypes, _json
-print(_ctypes.__file__, _json.__file__)
+import _ctypes, _queue
+print(_ctypes.__file__, _queue.__file__)
 """
         root = self.path("root")
         os.makedirs(root + "/usr/lib")
@@ -382,10 +389,10 @@ print(_ctypes.__file__, _json.__file__)
         d = self.stage(manifest)
         # Python's own directory is there under the other root as well, and what the modules need.
         self.run_command(["cp", "-a", STDLIB, root + STDLIB])
-        for name in ("libffi.so.8", "libc.so.6", "libm.so.6"):
-            found = [p for p in ("/usr/lib/x86_64-linux-gnu/", "/usr/lib/aarch64-linux-gnu/") if os.path.exists(p + name)]
-            os.makedirs(root + found[0], exist_ok=True)
-            self.run_command(["cp", "-L", found[0] + name, root + found[0] + name])
+        for name in ("libffi.so.[0-9]", "libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2"):
+            for library in glob.glob("/lib/*-linux-gnu/" + name):
+                os.makedirs(root + "/usr" + os.path.dirname(library), exist_ok=True)
+                self.run_command(["cp", "-L", library, root + "/usr" + library])
         argv = [PYTHON, "-c", code, root]
         native = self.run_command(argv)
         served = self.run_command([d + "/run", *argv])
@@ -401,6 +408,63 @@ print(open(root + '/a/f').read())
 assert libc.mount((root + '/other').encode(), (root + '/a').encode(), None, 0x1000, None) == 0
 print(open(root + '/a/f').read(), os.listdir(root + '/a'))
 """)
+
+
+class Mirror(Tree):
+    """Whoever walks into the mirror by its name meets the mirror: above all, what is removed there is no original."""
+
+    def originals(self):
+        return self.run_command(["find", self.root, "-printf", "%P %y %s %T@ %l\\n"]).stdout
+
+    def test_removing_a_stage_from_an_attached_program(self):
+        py = "import shutil, sys; shutil.rmtree(sys.argv[1], ignore_errors=True)"
+        by_fd = ("import os, sys\nd = sys.argv[1]\nfd = os.open(d, os.O_RDONLY)\n"
+                 "for n in ('root', 'root' + %r):\n"
+                 "    try:\n        f = os.open(n, os.O_RDONLY, dir_fd=fd)\n"
+                 "        [os.unlink(x, dir_fd=f) for x in os.listdir(f)]\n    except OSError as e: print(e)\n"
+                 % (self.root + "/a"))
+        for command in (["rm", "-rf"], ["find", "-delete"], ["sh", "-c", 'cd "$0/root" && rm -rf *'],
+                        [PYTHON, "-c", py], [PYTHON, "-c", by_fd],
+                        ["sh", "-c", 'rm -rf "$0/root%s/a/b" "$0/root%s"' % (self.root, self.root)],
+                        ["sh", "-c", 'for f in "$0/root%s/a/"*; do echo x >"$f"; : >>"$f"; done' % self.root]):
+            d = self.staged()
+            before = self.originals()
+            argv = ["find", d, "-delete"] if command[0] == "find" else [*command, d]
+            self.run_command([d + "/run", *argv], status=None)
+            self.assertEqual(self.originals(), before, command)
+            # What is left serves what is true, or nothing.
+            if os.path.exists(d + "/run"):
+                look = [PYTHON, "-c", "import sys; print(open(sys.argv[1] + '/a/f').read())", self.root]
+                self.assertEqual(self.run_command([d + "/run", *look]).stdout, "contents of f\n\n", command)
+
+    def test_unstage_from_an_attached_program(self):
+        d = self.staged()
+        before = self.originals()
+        self.run_command([d + "/run", BUILD + "/dlcache", "unstage", d])
+        self.assertFalse(os.path.exists(d))
+        self.assertEqual(self.originals(), before)
+
+    def test_a_descriptor_by_its_link(self):
+        """/proc/self/fd/N stands for what N stands for."""
+        d = self.staged()
+        code = """
+import os, sys
+root = sys.argv[1]
+fd = os.open(root + '/a/b/g', os.O_RDONLY)
+for link in ('/proc/self/fd/%d', '/dev/fd/%d', '/proc/thread-self/fd/%d'):
+    print(os.path.samestat(os.stat(link % fd), os.stat(root + '/a/b/g')), os.readlink(link % fd) == root + '/a/b/g')
+w = os.open('/proc/self/fd/%d' % fd, os.O_WRONLY | os.O_TRUNC)
+os.write(w, b'written')
+print(open(root + '/a/b/g').read(), os.fstat(fd).st_size)
+dir = os.open(root + '/a', os.O_RDONLY | os.O_DIRECTORY)
+os.chdir('/proc/self/fd/%d' % dir)
+print(os.getcwd() == root + '/a', os.path.exists('f'))
+"""
+        argv = [PYTHON, "-c", code, self.root]
+        served = self.run_command([d + "/run", *argv])
+        self.assertEqual(served.stdout, "True True\n" * 3 + "written 7\nTrue True\n")
+        with open(self.root + "/a/b/g") as f:
+            self.assertEqual(f.read(), "written")
 
 
 class Surface(Case):
@@ -422,6 +486,7 @@ class Surface(Case):
         nm = self.run_command(["nm", "-D", "--undefined-only", BUILD + "/libdlcache.so"])
         names = {line.split()[-1].split("@")[0] for line in nm.stdout.splitlines() if " U " in line}
         # malloc, free, realloc, strdup, qsort: for what scandir and realpath give to the caller.
-        self.assertEqual(names - {"__errno_location", "dlsym", "malloc", "free", "realloc", "strdup", "qsort",
-                                  "dirfd", "environ", "__environ", "strcspn", "getxattr", "listxattr", "statfs", "statfs64", "statvfs", "statvfs64", "pathconf",
+        self.assertEqual(names - {"__errno_location", "dlsym", "dlvsym", "malloc", "free", "realloc", "strdup",
+                                  "qsort",
+                                  "dirfd", "environ", "fileno", "strcmp", "strncmp", "strrchr", "__environ", "strcspn", "getxattr", "listxattr", "statfs", "statfs64", "statvfs", "statvfs64", "pathconf",
                                   "memchr", "memcmp", "memcpy", "memmove", "memset", "strlen", "strnlen"}, set())

@@ -267,6 +267,15 @@ static void with_vfork(void)
     printf("posix_spawn: %d %d\n", rc, status);
 }
 
+#if !__GLIBC_PREREQ(2, 34)
+static void closefrom(int first)
+{
+    const int last = (int)sysconf(_SC_OPEN_MAX);
+
+    for (int fd = first; fd < last; fd++) close(fd);
+}
+#endif
+
 static void without_descriptors(void)
 {
     char f[PATH_MAX], none[PATH_MAX];

@@ -1,0 +1,54 @@
+/* The newer calls after which the process sees other files, or may see fewer; as in process.c. Rules: shim.h. */
+#include "libdlcache/sys.h"
+#include "shim.h"
+
+/* Of <sys/mount.h>, which older C libraries have without them. */
+enum { PICK_EMPTY = 8, MOVE_FROM_EMPTY = 4, MOVE_TO_EMPTY = 0x40 };
+
+static int left(int rc)
+{
+    if (rc == 0 && shim.serving)
+        __atomic_store_n(&shim.left, true, __ATOMIC_RELAXED);
+    return rc;
+}
+
+/* A mount is made of the original's, not of the mirror's file system. */
+static void pass(struct pass *p, int dirfd, const char *path, bool empty)
+{
+    if (shim.serving && empty && shim_strlen(path) == 0)
+        shim_reopen(dirfd);
+    shim_pass(p, dirfd, path);
+}
+
+int open_tree(int dirfd, const char *path, unsigned flags)
+{
+    struct pass p;
+    pass(&p, dirfd, path, flags & AT_EMPTY_PATH);
+    return REAL(open_tree)(p.dirfd, p.path, flags);
+}
+
+int fspick(int dirfd, const char *path, unsigned flags)
+{
+    struct pass p;
+    pass(&p, dirfd, path, flags & PICK_EMPTY);
+    return REAL(fspick)(p.dirfd, p.path, flags);
+}
+
+int move_mount(int fromfd, const char *from, int tofd, const char *to, unsigned flags)
+{
+    struct pass p, q;
+    pass(&p, fromfd, from, flags & MOVE_FROM_EMPTY);
+    pass(&q, tofd, to, flags & MOVE_TO_EMPTY);
+    return left(REAL(move_mount)(p.dirfd, p.path, q.dirfd, q.path, flags));
+}
+
+int pivot_root(const char *root, const char *old)
+{
+    return left(REAL(pivot_root)(shim_original(root), shim_original(old)));
+}
+
+/* Without a capability that it had, root may be refused what the index says. */
+int capset(void *header, const void *data)
+{
+    return left(REAL(capset)(header, data));
+}
