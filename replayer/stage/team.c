@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -66,6 +67,16 @@ void team_wait(MPI_Request *request)
     }
 }
 
+/* What was said is in a pipe to mpiexec, which stops forwarding when a rank aborts: it is to be read first. A second at
+ * most; what is no pipe needs no waiting. */
+static void wait_until_read(int fd)
+{
+    int unread = 0;
+
+    for (int i = 0; i < 1000 && ioctl(fd, FIONREAD, &unread) == 0 && unread > 0; i++)
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+}
+
 /* The others wait for this rank: they have to be told. */
 static void on_error(MPI_Comm *comm, int *code, ...)
 {
@@ -77,6 +88,7 @@ static void on_error(MPI_Comm *comm, int *code, ...)
     fprintf(stderr, "dlcache: stage: MPI: %.*s\n", (int)strcspn(text, "\n"), text);
     if (team_broken)
         team_broken();
+    wait_until_read(STDERR_FILENO);
     MPI_Abort(MPI_COMM_WORLD, 1);
     _exit(1);
 }
