@@ -81,7 +81,7 @@ $(eval $(call compile,mpi,MPICC))
 
 $(BUILD)/libdlcache.so: $(call obj,shim,$(shim))
 	$(say) LD $@
-	$(Q)$(CC) -shared -Wl,-z,now -Wl,-z,relro -Wl,-z,defs -Wl,-soname,libdlcache.so $(LDFLAGS) $^ -o $@
+	$(Q)$(CC) -shared -Wl,-z,now -Wl,-z,relro -Wl,-z,defs -Wl,-soname,libdlcache.so $(LDFLAGS) $^ -o $@ -ldl
 
 $(BUILD)/libdlcache-audit.so: $(call obj,bare,$(audit))
 	$(say) LD $@

@@ -4,7 +4,17 @@
 set -eu
 wanted="gcc libc6-dev make pkg-config mpich libmpich-dev uthash-dev libjansson-dev libxxhash-dev check \
 strace python3 python3-scipy python3-pandas"
-[ "${1:-}" = test ] && wanted="$wanted clang valgrind python3-jsonschema python3-mpi4py openmpi-bin binutils util-linux procps gdb"
+case "${1:-}" in
+test | long)
+    wanted="$wanted clang valgrind python3-jsonschema python3-mpi4py openmpi-bin binutils util-linux procps gdb \
+nodejs git perl tar findutils coreutils"
+    ;;
+esac
+if [ "${1:-}" = long ]; then # the test suite of the python3 that this release has
+    python=$(apt-cache show --no-all-versions python3-minimal 2>/dev/null |
+        sed -n 's/^Version: \([0-9]*\.[0-9]*\).*/\1/p' | head -n 1)
+    wanted="$wanted libpython${python:-3.11}-testsuite python3-venv debootstrap"
+fi
 
 missing=
 for package in $wanted; do

@@ -7,6 +7,8 @@ $(BUILD)/progs/%: test/progs/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -Wall -Wextra $(WERROR) -O1 -g -pthread $< -o $@ -ldl
 
+$(BUILD)/progs/differ: test/progs/differ-write.h test/progs/differ-race.h
+
 .PHONY: check-progs
 check-progs: $(progs)
 
@@ -15,9 +17,15 @@ $(BUILD)/check-units: $(call obj,host,$(check))
 	$(say) LD $@
 	$(Q)$(CC) $(san) $(LDFLAGS) $^ $(dep_libs) $(check_libs) -o $@
 
-.PHONY: check check-units check-e2e demo
+.PHONY: check check-long check-units check-e2e demo
 check: test-packages
 	+$(Q)BUILD=$(BUILD) MAKE="$(MAKE)" test/run.sh $(BUILD)
+
+# What takes long, and is not part of `make check`.
+check-long:
+	$(Q)test/packages.sh long
+	+$(Q)$(MAKE) --no-print-directory all check-progs
+	+$(Q)BUILD=$(BUILD) MAKE="$(MAKE)" test/long.sh $(BUILD)
 
 .PHONY: test-packages
 test-packages:

@@ -89,9 +89,11 @@ bool shim_path_of_fd(int fd, char path[4096 + 256])
 bool shim_is_original(uint32_t node, int dirfd, const char *path)
 {
     const struct dlc_node *n = &shim.stage.view.image.nodes[node];
-    const uint64_t dev = shim.stage.view.mounts[n->mount].dev;
     struct statx x;
 
+    if (n->mount >= shim.stage.view.image.mount_count)
+        return false;
+    const uint64_t dev = shim.stage.view.mounts[n->mount].dev;
     if (sys_call6(__NR_statx, dirfd, (long)path, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME,
                   (long)&x, 0) != 0 ||
         x.stx_ino != n->ino || x.stx_dev_major != major(dev) || x.stx_dev_minor != minor(dev))

@@ -36,11 +36,11 @@ void shim_fill_stat(uint32_t node, struct stat *st)
     st->st_ctim = (struct timespec){n->ctime, n->ctime_ns};
 }
 
-static bool look_at(uint32_t node, struct stat *st)
+static bool look_at(uint32_t name, uint32_t node, struct stat *st)
 {
     char path[4096 + 256];
 
-    return image_path(&shim.stage.view.image, node, path, sizeof path) >= 0 &&
+    return image_path(&shim.stage.view.image, name, path, sizeof path) >= 0 &&
            shim_is_original(node, AT_FDCWD, path) && sys_fstatat(AT_FDCWD, path, st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
@@ -51,10 +51,10 @@ static __attribute__((noinline)) void fill_changed(uint32_t node, struct stat *s
     const struct image *im = &shim.stage.view.image;
     const struct dlc_node *n = node_at(node);
 
-    if (look_at(node, st))
+    if (look_at(node, node, st))
         return;
     for (uint32_t i = 0; n->kind != DT_DIR && n->nlink > 1 && i < im->node_count; i++)
-        if (im->nodes[i].ino == n->ino && i != node && look_at(i, st))
+        if (im->nodes[i].ino == n->ino && i != node && look_at(i, node, st))
             return;
     shim_fill_stat(node, st);
     st->st_nlink = 0;
