@@ -120,6 +120,7 @@ int elf_facts_read(int fd, struct elf_facts *facts)
                 facts->tls_size = ph[i].p_memsz;
                 facts->tls_align = ph[i].p_align;
             }
+            facts->interpreted |= ph[i].p_type == PT_INTERP;
             if (ph[i].p_type != PT_DYNAMIC || facts->dynamic)
                 continue;
             facts->dynamic = true;

@@ -10,6 +10,7 @@ struct elf_facts {
     uint16_t type;   /* ET_DYN, ET_EXEC … */
     uint16_t machine;/* EM_… */
     bool dynamic;    /* has a PT_DYNAMIC */
+    bool interpreted; /* has a PT_INTERP: a program of the dynamic loader's */
     uint32_t flags, flags_1;      /* DT_FLAGS, DT_FLAGS_1 */
     uint64_t tls_size, tls_align; /* PT_TLS, bytes */
     char *rpath, *runpath;        /* DT_RPATH, DT_RUNPATH, or NULL */

@@ -91,7 +91,8 @@ enum {
     DLC_N_EXEC = 1u << 4,    /* access(X_OK) succeeded when the image was built */
     DLC_N_BTIME = 1u << 5,   /* btime is known */
     DLC_N_NOEXEC = 1u << 6,  /* access(X_OK) was tried and gave EACCES */
-    DLC_N_VOLATILE = 1u << 7 /* a directory in which the pilot wrote: never frozen */
+    DLC_N_VOLATILE = 1u << 7, /* a directory in which the pilot wrote: never frozen */
+    DLC_N_RUN = 1u << 8       /* a program or script that does from here what it does from its place */
 };
 
 /* Open addressing, linear probing; an empty bucket has node 0 (the root is nobody's child). FORMAT.md 4. */

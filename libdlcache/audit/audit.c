@@ -134,6 +134,17 @@ static char *mirror_by_inode(const char *path)
     return NULL;
 }
 
+/* A path that was made of the mirror's (the $ORIGIN of what was loaded from there), and is not held: the original's. */
+static char *original_of(const char *path, size_t len)
+{
+    const size_t below = lookup_prefix(&audit.stage.view, path, len);
+
+    if (below == 0 || below == len)
+        return NULL;
+    __builtin_memcpy(answered, path + below, len - below + 1);
+    return answered;
+}
+
 static void note(enum spool_result result, const char *path)
 {
     if (audit.recording)
@@ -168,6 +179,8 @@ static char *answer(const char *name, const struct object *loader)
         if (name[0] == '/' && lookup(&audit.stage.view, name, len, 0, &found) != VERDICT_UNKNOWN)
             return NULL;
         mirror = mirror_by_inode(name);
+        if (!mirror)
+            mirror = original_of(name, len);
     }
     if (mirror) {
         const size_t below = name[0] == '/' ? lookup_prefix(&audit.stage.view, name, len) : 0;
@@ -195,7 +208,10 @@ static char *answer_candidate(const char *path)
         __builtin_memcpy(answered + v->prefix_len, path + below, len - below + 1);
         return answered;
     }
-    case VERDICT_UNKNOWN: return mirror_by_inode(path);
+    case VERDICT_UNKNOWN: {
+        char *mirror = mirror_by_inode(path);
+        return mirror ? mirror : original_of(path, len);
+    }
     default: return NULL;
     }
 }

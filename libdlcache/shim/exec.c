@@ -1,10 +1,14 @@
 /* The exec family. Rules: shim.h.
  *
+ * A program whose file is held is executed from the stage, and so is a script whose interpreter is held, as far as the
+ * child will be attached; the child itself puts right what would tell (init.c).
+ *
  * A child inherits the attachment by its environment, which stays as the program made it. Only where the libraries that
  * it names could not be loaded (the stage was removed; the child is another user, or has another root), they are taken
  * out: ld.so would complain of each in every child. */
 #include <stdarg.h>
 
+#include "libdlcache/execute.h"
 #include "libdlcache/sys.h"
 #include "shim.h"
 
@@ -97,27 +101,118 @@ static char *const *without_stage(char *const *envp, char **room, struct lists *
     if (name##_filter)                                                            \
         name = without_stage(name, name##_room, &name##_lists)
 
+/* --- from the stage --------------------------------------------------------------------------------------------- */
+
+/* Either of two ways to start a program. */
+struct start {
+    pid_t *pid; /* NULL: in this process's stead */
+    const posix_spawn_file_actions_t *actions;
+    const posix_spawnattr_t *attributes;
+};
+
+static int start(const struct start *how, const char *file, char *const argv[], char *const envp[])
+{
+    if (how->pid)
+        return REAL(posix_spawn)(how->pid, file, how->actions, how->attributes, argv, envp);
+    return REAL(execve)(file, argv, envp);
+}
+
+/* Starts what is held of that path. SHIM_PASS where it has to be started natively; otherwise as posix_spawn: 0. */
+static __attribute__((noinline)) int start_held(const struct start *how, const char *path, char *const argv[],
+                                                char *const envp[])
+{
+    struct execution x;
+    const long len = shim_strlen(path);
+
+    /* A relative path is what the kernel tells the child: it has to be given one. */
+    if (!shim.serving || shim.left || len <= 0 || path[0] != '/' || !argv || !argv[0] || !envp)
+        return SHIM_PASS;
+    if (execute_plan(&shim.stage, path, (size_t)len, &x) != 0 || !execute_attaches(&shim.stage, envp))
+        return SHIM_PASS;
+    int rc;
+    if (!x.script) {
+        rc = start(how, x.file, argv, envp);
+    } else {
+        const size_t args = count(argv), vars = count(envp);
+        char *script[args + 3], *env[vars + 2];
+        size_t n = 0;
+        script[n++] = (char *)(uintptr_t)x.interpreter;
+        if (x.argument)
+            script[n++] = (char *)(uintptr_t)x.argument;
+        script[n++] = (char *)(uintptr_t)path;
+        __builtin_memcpy(script + n, argv + 1, args * sizeof *argv); /* with its NULL */
+        env[0] = x.comm;
+        __builtin_memcpy(env + 1, envp, (vars + 1) * sizeof *envp);
+        rc = start(how, x.file, script, env);
+    }
+    return how->pid && rc == 0 ? 0 : SHIM_PASS; /* whatever failed fails natively, too, or does not */
+}
+
+/* As execvpe(3) and posix_spawnp(3), as long as the index knows where on the PATH there is nothing. */
+static __attribute__((noinline)) int search_held(const struct start *how, const char *file, char *const argv[],
+                                                 char *const envp[])
+{
+    const char *path = NULL;
+    const long len = shim_strlen(file);
+    char candidate[4096];
+
+    if (!shim.serving || shim.left || len <= 0)
+        return SHIM_PASS;
+    if (strchr(file, '/'))
+        return start_held(how, file, argv, envp);
+    for (char **var = environ; var && *var && !path; var++)
+        if (starts(*var, "PATH="))
+            path = *var + 5;
+    for (; path && *path == '/'; path++) {
+        const size_t n = strcspn(path, ":");
+        struct found found;
+        if (n + 1 + (size_t)len >= sizeof candidate)
+            return SHIM_PASS;
+        __builtin_memcpy(candidate, path, n);
+        candidate[n] = '/';
+        __builtin_memcpy(candidate + n + 1, file, (size_t)len + 1);
+        switch (shim_ask(AT_FDCWD, candidate, 0, &found)) {
+        case VERDICT_ABSENT:
+        case VERDICT_NOTDIR: break;
+        case VERDICT_FILE: return start_held(how, candidate, argv, envp);
+        default: return SHIM_PASS;
+        }
+        path += n;
+        if (*path != ':')
+            break;
+    }
+    return SHIM_PASS;
+}
+
+static const struct start here = {NULL, NULL, NULL};
+
+/* --- the family -------------------------------------------------------------------------------------------------- */
+
 int execve(const char *path, char *const argv[], char *const envp[])
 {
     ENVIRONMENT(env, envp);
+    start_held(&here, path, argv, env);
     return REAL(execve)(shim_original(path), argv, env);
 }
 
 int execv(const char *path, char *const argv[])
 {
     ENVIRONMENT(env, environ);
+    start_held(&here, path, argv, env);
     return REAL(execve)(shim_original(path), argv, env);
 }
 
 int execvp(const char *file, char *const argv[])
 {
     ENVIRONMENT(env, environ);
+    search_held(&here, file, argv, env);
     return REAL(execvpe)(shim_original(file), argv, env);
 }
 
 int execvpe(const char *file, char *const argv[], char *const envp[])
 {
     ENVIRONMENT(env, envp);
+    search_held(&here, file, argv, env);
     return REAL(execvpe)(shim_original(file), argv, env);
 }
 
@@ -171,6 +266,7 @@ int execl(const char *path, const char *arg, ...)
     ARGUMENTS(argv, arg);
     va_end(ap);
     ENVIRONMENT(env, environ);
+    start_held(&here, path, argv, env);
     return REAL(execve)(shim_original(path), argv, env);
 }
 
@@ -179,6 +275,7 @@ int execlp(const char *file, const char *arg, ...)
     ARGUMENTS(argv, arg);
     va_end(ap);
     ENVIRONMENT(env, environ);
+    search_held(&here, file, argv, env);
     return REAL(execvpe)(shim_original(file), argv, env);
 }
 
@@ -188,6 +285,7 @@ int execle(const char *path, const char *arg, ...)
     char *const *envp = va_arg(ap, char *const *);
     va_end(ap);
     ENVIRONMENT(env, envp);
+    start_held(&here, path, argv, env);
     return REAL(execve)(shim_original(path), argv, env);
 }
 
@@ -195,6 +293,10 @@ int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *
                 const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
 {
     ENVIRONMENT(env, envp);
+    pid_t child;
+    const struct start how = {pid ? pid : &child, actions, attributes};
+    if (start_held(&how, path, argv, env) == 0)
+        return 0;
     return REAL(posix_spawn)(pid, shim_original(path), actions, attributes, argv, env);
 }
 
@@ -202,5 +304,9 @@ int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t 
                  const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
 {
     ENVIRONMENT(env, envp);
+    pid_t child;
+    const struct start how = {pid ? pid : &child, actions, attributes};
+    if (search_held(&how, file, argv, env) == 0)
+        return 0;
     return REAL(posix_spawnp)(pid, shim_original(file), actions, attributes, argv, env);
 }

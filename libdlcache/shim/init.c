@@ -1,7 +1,10 @@
 /* The preloaded library comes to life: the real functions, the stage, the spool. */
 #include <dlfcn.h>
+#include <link.h>
+#include <sys/prctl.h>
 
 #include "libdlcache/attach.h"
+#include "libdlcache/execute.h"
 #include "libdlcache/sys.h"
 #include "shim.h"
 
@@ -67,12 +70,47 @@ void shim_resolve(enum symbol symbol)
     __atomic_store_n(slot, p, __ATOMIC_RELEASE);
 }
 
+static ElfW(auxv_t) *find_execfn(char **envp)
+{
+    while (*envp)
+        envp++;
+    for (ElfW(auxv_t) *aux = (void *)(envp + 1); aux->a_type != AT_NULL; aux++)
+        if (aux->a_type == AT_EXECFN)
+            return aux;
+    return NULL;
+}
+
+/* Was this program executed from the stage: then the path that the kernel was given is put right where it lies. Of a
+ * script it is the script's, and so is the name of the process. */
+static void put_right(int argc, char **argv, char **envp)
+{
+    const struct view *v = &shim.stage.view;
+    ElfW(auxv_t) *execfn = find_execfn(envp);
+
+    for (char **var = envp; *var; var++) {
+        const char *told = *var + sizeof EXECUTE_COMM - 1;
+        if (strncmp(*var, EXECUTE_COMM, sizeof EXECUTE_COMM - 1) != 0)
+            continue;
+        const int script = told[0] - '0';
+        sys_call(__NR_prctl, PR_SET_NAME, told + 1, 0, 0);
+        if (execfn && (script == 1 || script == 2) && script < argc)
+            execfn->a_un.a_val = (uintptr_t)argv[script];
+        for (char **to = var; (to[0] = to[1]); to++)
+            ;
+        return;
+    }
+    if (!execfn)
+        return;
+    char *path = (char *)execfn->a_un.a_val;
+    const size_t len = strlen(path), below = v->prefix_len && len > v->prefix_len ? v->prefix_len : 0;
+    if (below && lookup_prefix(v, path, len) == below)
+        memmove(path, path + below, len - below + 1);
+}
+
 static __attribute__((constructor(101))) void start(int argc, char **argv, char **envp)
 {
     struct settings set;
 
-    (void)argc;
-    (void)argv;
     /* All at once: dlsym takes the loader's lock, which a later call, in a signal handler, may not. */
     for (int i = 0; i < SYMBOLS; i++)
         shim_resolve((enum symbol)i);
@@ -83,4 +121,6 @@ static __attribute__((constructor(101))) void start(int argc, char **argv, char 
     shim.egid = (unsigned)sys_call(__NR_getegid, 0, 0, 0, 0);
     if (set.stage)
         shim.serving = attach(&shim.stage, &set) == 0;
+    if (set.stage)
+        put_right(argc, argv, envp);
 }

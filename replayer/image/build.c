@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "facts/elf.h"
@@ -123,6 +124,14 @@ static bool is_loadable(const struct elf_facts *f)
     return f->machine == machine && (f->type == 3 /* ET_DYN */ || f->type == 2 /* ET_EXEC */) && f->dynamic;
 }
 
+/* What it may do does not hang on its place: no set-id bits, which a tmpfs of the user's would not honour for another
+ * owner, and no capabilities. */
+static bool may_run(const struct tree_node *n, const char *path)
+{
+    return n->flags & DLC_N_EXEC && !(n->st.stx_mode & 06000) &&
+           lgetxattr(path, "security.capability", NULL, 0) < 0;
+}
+
 static void add_object(struct builder *b, struct tree_node *n, const char *path, const char *asked)
 {
     struct elf_facts facts;
@@ -136,6 +145,8 @@ static void add_object(struct builder *b, struct tree_node *n, const char *path,
     close(fd);
     if (is_loadable(&facts)) {
         plan_object(&b->plan, n, &facts);
+        if (!facts.interpreted)
+            n->flags &= ~(uint32_t)DLC_N_RUN; /* static: it would see where it lies */
         /* Its $ORIGIN is the directory of the name by which it is loaded. */
         for (int i = 0; i < 2; i++) {
             const char *name = i ? asked : path;
@@ -172,6 +183,8 @@ static void add_file(struct builder *b, const struct manifest_entry *e, struct t
         warn(b, &b->report.unreadable, path, "cannot be read; it is left to the file system");
     } else if (!never(path)) {
         plan_data(&b->plan, n, path);
+        if (e->kind == MANIFEST_EXECUTABLE && may_run(n, path))
+            n->flags |= DLC_N_RUN;
         if (may_be_object(e))
             add_object(b, n, path, e->path);
     }

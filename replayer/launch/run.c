@@ -9,6 +9,7 @@
 
 #include "libdlcache/attach.h"
 #include "libdlcache/environment.h"
+#include "libdlcache/execute.h"
 #include "libdlcache/sys.h"
 
 /* The entry point: the stack as the kernel laid it out (argc, argv, NULL, envp, NULL) becomes an argument. */
@@ -70,8 +71,44 @@ static char **attached(char **envp)
     return vars;
 }
 
+/* From the stage, where it is held; comes back where it is not. */
+static void execute_held(const char *path, char **argv, char **envp)
+{
+    static struct execution x;
+    size_t args = 0, vars = 0;
+
+    if (!stage.view.state || execute_plan(&stage, path, dlc_strlen(path), &x) != 0 || !execute_attaches(&stage, envp))
+        return;
+    if (!x.script) {
+        sys_call(__NR_execve, x.file, argv, envp, 0);
+        return;
+    }
+    while (argv[args])
+        args++;
+    while (envp[vars])
+        vars++;
+    const char **list = sys_mmap((args + vars + 8) * sizeof *list, PROT_READ | PROT_WRITE,
+                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (!list)
+        return;
+    const char **script = list, **env;
+    size_t n = 0;
+    script[n++] = x.interpreter;
+    if (x.argument)
+        script[n++] = x.argument;
+    script[n++] = path;
+    for (size_t i = 1; i <= args; i++)
+        script[n++] = argv[i];
+    env = list + n;
+    env[0] = x.comm;
+    for (size_t i = 0; i <= vars; i++)
+        env[i + 1] = envp[i];
+    sys_call(__NR_execve, x.file, script, env, 0);
+}
+
 static long execute(const char *path, char **argv, char **envp)
 {
+    execute_held(path, argv, envp);
     long rc = sys_call(__NR_execve, path, argv, envp, 0);
 
     if (rc != -ENOEXEC)

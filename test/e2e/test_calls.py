@@ -488,5 +488,5 @@ class Surface(Case):
         # malloc, free, realloc, strdup, qsort: for what scandir and realpath give to the caller.
         self.assertEqual(names - {"__errno_location", "dlsym", "dlvsym", "malloc", "free", "realloc", "strdup",
                                   "qsort",
-                                  "dirfd", "environ", "fileno", "strcmp", "strncmp", "strrchr", "__environ", "strcspn", "getxattr", "listxattr", "statfs", "statfs64", "statvfs", "statvfs64", "pathconf",
+                                  "dirfd", "environ", "fileno", "strchr", "strcmp", "strncmp", "strrchr", "__environ", "strcspn", "getxattr", "listxattr", "statfs", "statfs64", "statvfs", "statvfs64", "pathconf",
                                   "memchr", "memcmp", "memcpy", "memmove", "memset", "strlen", "strnlen"}, set())

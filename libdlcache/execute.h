@@ -1,0 +1,30 @@
+/* Executing from the stage: which file to give to execve in the stead of a program's or a script's own. No heap, no libc;
+ * any context. For the preloaded library and the launcher. */
+#ifndef DLCACHE_EXECUTE_H
+#define DLCACHE_EXECUTE_H
+
+#include "stage.h"
+
+/* A variable that a script's process takes out of its environment before it begins, as the kernel would have told it of
+ * the script, and has told it of the interpreter: a digit, the argument that is the script's path (it is AT_EXECFN), and
+ * the name of the process. */
+#define EXECUTE_COMM "DLCACHE_COMM="
+
+#define EXECUTE_PATH (4096 + 512)
+
+struct execution {
+    char file[EXECUTE_PATH]; /* to execute: in the mirror */
+    int script;              /* the arguments are: interpreter, argument (if it is not NULL), path as asked, argv[1]… */
+    const char *interpreter; /* as written in the script; in `line` */
+    const char *argument;
+    char line[256];
+    char comm[sizeof EXECUTE_COMM + 17];
+};
+
+/* What to execute for `path`, of `len` bytes, absolute, as the program asked. 0, or -1: natively. */
+int execute_plan(const struct stage *s, const char *path, size_t len, struct execution *x);
+
+/* What a child with this environment would be: attached to this stage. Otherwise it must be executed natively. */
+int execute_attaches(const struct stage *s, char *const *envp);
+
+#endif

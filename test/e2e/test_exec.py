@@ -1,0 +1,120 @@
+"""Programs and scripts executed from the stage: what they see of it is what they see natively."""
+import os
+import re
+import shutil
+import unittest
+
+from harness import PROGS, PYTHON, Case, environment
+
+
+class Exec(Case):
+    def setUp(self):
+        super().setUp()
+        self.root = self.path("tree")
+        os.makedirs(self.root + "/bin")
+        shutil.copy(PROGS + "/who", self.root + "/bin/who")
+        os.symlink("who", self.root + "/bin/alias")
+        who = self.root + "/bin/who"
+        self.write("tree/bin/script", "#! %s  one argument \nwhatever\n" % who, 0o755)
+        self.write("tree/bin/plain", "#!%s\n" % who, 0o755)
+        self.write("tree/bin/a-name-that-is-longer-than-fifteen", "#!%s\n" % who, 0o755)
+        self.write("tree/bin/nobody", "#!%s/bin/none\n" % self.root, 0o755)
+        self.write("tree/bin/nested", "#!%s/bin/plain x\n" % self.root, 0o755)
+        self.write("tree/bin/no-line", "echo a shell runs this: $0 $1\n", 0o755)
+        self.names = ["who", "alias", "script", "plain", "a-name-that-is-longer-than-fifteen", "nobody", "nested",
+                      "no-line"]
+        self.manifest = self.path("m.json")
+        pilot = "for p in %s; do $p a b >/dev/null 2>&1; done" % " ".join(self.root + "/bin/" + n for n in self.names)
+        self.record(self.manifest, ["sh", "-c", pilot + "; true"], include=[self.root])
+        self.d = self.stage(self.manifest)
+        self.env = environment(PATH=self.root + "/bin:/usr/local/bin:/usr/bin:/bin", FOO="bar")
+
+    def same(self, argv, served=None, **kw):
+        native = self.run_command(argv, env=self.env, status=None, **kw)
+        run = self.run_command(served or [self.d + "/run", *argv], env=self.env, status=None, **kw)
+        self.assertEqual((run.returncode, run.stdout, run.stderr), (native.returncode, native.stdout, native.stderr))
+        return native
+
+    def test_the_launcher(self):
+        for name in ["who", "alias", "script", "plain", "a-name-that-is-longer-than-fifteen", "nested"]:
+            native = self.same([self.root + "/bin/" + name, "x", "y z", ""])
+            self.assertNotEqual(native.stdout, "")
+        native = self.same(["who", "found on the PATH"])
+        self.assertIn("argv[1] found on the PATH", native.stdout)
+        self.same(["script", "found on the PATH"])
+        self.same(["bin/who"], cwd=self.root)
+
+    def test_every_function(self):
+        code = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+root, names = sys.argv[1], sys.argv[2:]
+def arr(*a): return (ctypes.c_char_p * (len(a) + 1))(*[x.encode() for x in a], None)
+env = arr(*['%s=%s' % kv for kv in os.environ.items()])
+os.chdir(root)
+def child(f, *args):
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        f(*args)
+        print('errno', ctypes.get_errno(), flush=True)
+        os._exit(9)
+    print('status', os.waitpid(pid, 0)[1])
+for name in names:
+    for path in (root + '/bin/' + name, 'bin/' + name):
+        p = path.encode()
+        print(path)
+        child(libc.execve, p, arr(name, 'a', 'b c'), env)
+        child(libc.execv, p, arr(name, 'a'))
+        child(libc.execvp, p, arr(name, 'a'))
+        child(libc.execvpe, p, arr(name, 'a'), env)
+        child(libc.execl, p, name.encode(), b'a', None)
+        child(libc.execle, p, name.encode(), b'a', None, env)
+        child(libc.execveat, -100, p, arr(name, 'a'), env, 0)
+        pid = ctypes.c_int()
+        rc = libc.posix_spawn(ctypes.byref(pid), p, None, None, arr(name, 'a'), env)
+        print('spawn', rc, rc or os.waitpid(pid.value, 0)[1])
+    child(libc.execvp, name.encode(), arr('other name', 'a'))
+    child(libc.execlp, name.encode(), name.encode(), b'a', None)
+    rc = libc.posix_spawnp(ctypes.byref(pid), name.encode(), None, None, arr(name, 'a'), env)
+    print('spawnp', rc, rc or os.waitpid(pid.value, 0)[1])
+    # Without the variables that attach it: natively, and right.
+    child(libc.execve, p, arr(name, 'a'), arr('BARE=1'))
+    sys.stdout.flush()
+"""
+        self.same([PYTHON, "-c", code, self.root, *self.names, "none"])
+
+    def test_no_call_on_the_original(self):
+        for name, interpreter in (("who", None), ("alias", None), ("plain", "who"), ("script", "who")):
+            _, lines = self.strace([self.d + "/run", self.root + "/bin/" + name], env=self.env)
+            self.assertEqual([line for line in lines if '("%s' % self.root in line or ', "%s' % self.root in
+                              line.split(", [")[0]], [], name)
+        _, lines = self.strace([self.d + "/run", PYTHON, "-S", "-c",
+                                "import os; os.execvp('alias', ['alias'])"], env=self.env)
+        executed = [line for line in lines if line.startswith("execve(") and "/bin/alias" in line]
+        self.assertEqual([re.match(r'execve\("([^"]*)"', line)[1] for line in executed],
+                         [self.d + "/root" + self.root + "/bin/alias"])
+
+    def test_a_changed_program_is_the_new_one(self):
+        self.write("tree/new", "#!/bin/sh\necho new\n", 0o755)
+        self.run_command([self.d + "/run", "mv", self.root + "/new", self.root + "/bin/plain"])
+        out = self.run_command([self.d + "/run", self.root + "/bin/plain"])
+        self.assertEqual(out.stdout, "new\n")
+
+    @unittest.skipIf(os.geteuid() != 0, "only root can set these")
+    def test_set_id_is_native(self):
+        os.chown(self.root + "/bin/who", 65534, 65534)
+        os.chmod(self.root + "/bin/who", 0o6755)
+        d = self.stage(self.manifest)
+        _, lines = self.strace([d + "/run", self.root + "/bin/who"], env=self.env)
+        self.assertIn('execve("%s/bin/who"' % self.root, "\n".join(lines))
+
+    def test_a_real_program(self):
+        manifest = self.path("p.json")
+        code = "import sys, os, json; print(sys.executable, sys.argv, os.readlink('/proc/self/exe'), json.__file__)"
+        self.record(manifest, [PYTHON, "-c", code], include=["/usr"])
+        d = self.stage(manifest)
+        native = self.run_command([PYTHON, "-c", code, "x"])
+        served, lines = self.strace([d + "/run", PYTHON, "-c", code, "x"])
+        self.assertEqual(served.stdout, native.stdout)
+        self.assertEqual([line for line in lines if line.startswith('execve("%s"' % PYTHON)], [])
