@@ -47,7 +47,7 @@ shim := $(core) $(wildcard libdlcache/shim/*.c) recorder/note.c
 audit := $(core) $(wildcard libdlcache/audit/*.c) $(wildcard libdlcache/bare/*.c) recorder/note.c
 run := $(core) $(wildcard libdlcache/bare/*.c) $(wildcard replayer/launch/*.c)
 common := $(core) $(wildcard facts/*.c) $(wildcard manifests/*.c)
-stage := $(common) replayer/attach/locate.c replayer/attach/remove.c $(wildcard replayer/image/*.c) $(wildcard replayer/stage/*.c)
+stage := $(common) $(wildcard replayer/attach/*.c) $(wildcard replayer/image/*.c) $(wildcard replayer/stage/*.c)
 command := $(common) $(wildcard cli/*.c) $(wildcard replayer/attach/*.c) \
 	$(filter-out recorder/note.c,$(wildcard recorder/*.c))
 check := $(filter-out cli/main.c,$(command)) $(wildcard replayer/image/*.c) $(wildcard test/check/*.c)

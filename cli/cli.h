@@ -15,6 +15,7 @@ int verb_stage(int argc, char **argv);
 int verb_run(int argc, char **argv);
 int verb_env(int argc, char **argv);
 int verb_unstage(int argc, char **argv);
+int verb_doctor(int argc, char **argv);
 
 /* "dlcache: …" and a newline, on standard error. */
 __attribute__((format(printf, 1, 2))) void cli_error(const char *format, ...);

@@ -18,6 +18,7 @@ static const struct verb {
     {"run", verb_run, "run a command attached to a stage"},
     {"env", verb_env, "print the environment that attaches a command to a stage"},
     {"unstage", verb_unstage, "remove a stage"},
+    {"doctor", verb_doctor, "check this machine, and what in a manifest nobody sees change"},
 };
 
 #define VERBS (sizeof verbs / sizeof *verbs)

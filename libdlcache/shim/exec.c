@@ -117,6 +117,13 @@ static int start(const struct start *how, const char *file, char *const argv[], 
     return REAL(execve)(file, argv, envp);
 }
 
+/* The program itself says that it runs; one that is statically linked cannot. */
+static void note_program(const char *path)
+{
+    if (shim_strlen(path) > 0 && sys_call(__NR_faccessat, AT_FDCWD, path, X_OK, 0) == 0)
+        shim_note(SPOOL_EXEC, false, AT_FDCWD, path);
+}
+
 /* Starts what is held of that path. SHIM_PASS where it has to be started natively; otherwise as posix_spawn: 0. */
 static __attribute__((noinline)) int start_held(const struct start *how, const char *path, char *const argv[],
                                                 char *const envp[])
@@ -124,6 +131,8 @@ static __attribute__((noinline)) int start_held(const struct start *how, const c
     struct execution x;
     const long len = shim_strlen(path);
 
+    if (shim.recording)
+        note_program(path);
     /* A relative path is what the kernel tells the child: it has to be given one. */
     if (!shim.serving || shim.left || len <= 0 || path[0] != '/' || !argv || !argv[0] || !envp)
         return SHIM_PASS;
@@ -156,10 +165,10 @@ static __attribute__((noinline)) int search_held(const struct start *how, const 
     const long len = shim_strlen(file);
     char candidate[4096];
 
+    if (len > 0 && strchr(file, '/'))
+        return start_held(how, file, argv, envp);
     if (!shim.serving || shim.left || len <= 0)
         return SHIM_PASS;
-    if (strchr(file, '/'))
-        return start_held(how, file, argv, envp);
     for (char **var = environ; var && *var && !path; var++)
         if (starts(*var, "PATH="))
             path = *var + 5;

@@ -22,7 +22,7 @@
 #include "replayer/image/build.h"
 #include "replayer/stage/laydown.h"
 #include "replayer/stage/place.h"
-#include "replayer/stage/probe.h"
+#include "replayer/attach/probe.h"
 #include "replayer/stage/source.h"
 #include "replayer/stage/team.h"
 
@@ -359,7 +359,9 @@ static void finish(struct job *j, struct outcome *o)
         return;
     uint32_t audit = DLC_AUDIT_BAD; /* a place that code cannot be mapped from: the summary says it */
     if (j->place.executable) {
-        audit = probe_audit(j->place.temporary);
+        char *library = memory_join(j->place.temporary, STAGE_AUDIT, strlen(STAGE_AUDIT));
+        audit = probe_audit(library, j->place.temporary, PROBE_ARGUMENT);
+        free(library);
         if (audit != DLC_AUDIT_OK)
             fprintf(stderr, "dlcache: warning: %s: auditing does not work with the dynamic loader there: shared objects "
                     "are not served\n", j->team.host);

@@ -8,13 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "facts/memory.h"
 #include "libdlcache/stage.h"
+#include "replayer/attach/probe.h"
 #include "replayer/attach/remove.h"
 
 #define PLACES_MOST 64u /* bits of a mask */
@@ -43,27 +43,6 @@ static int make_parent(const char *parent)
     return st.st_uid == geteuid() && (st.st_mode & 07777) == 0700 ? 0 : -EPERM;
 }
 
-/* Code can be mapped from files there: a hardened /dev/shm is mounted noexec. */
-static bool can_execute(const char *parent)
-{
-    char path[500];
-    bool can = false;
-
-    snprintf(path, sizeof path, "%s/.probe.XXXXXX", parent);
-    const int fd = mkostemp(path, O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    unlink(path);
-    if (ftruncate(fd, 4096) == 0) {
-        void *p = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
-        can = p != MAP_FAILED;
-        if (can)
-            munmap(p, 4096);
-    }
-    close(fd);
-    return can;
-}
-
 static bool try_place(struct place *p, const char *place, struct outcome *why)
 {
     char parent[sizeof p->parent];
@@ -90,7 +69,7 @@ static bool try_place(struct place *p, const char *place, struct outcome *why)
         return false;
     memcpy(p->parent, parent, sizeof parent);
     p->dev = st.st_dev;
-    p->executable = can_execute(parent);
+    p->executable = probe_execute(parent);
     return true;
 }
 

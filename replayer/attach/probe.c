@@ -1,13 +1,13 @@
-#include "replayer/stage/probe.h"
+#include "replayer/attach/probe.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -42,10 +42,10 @@ static bool was_asked(const char *spool)
     return asked;
 }
 
-uint32_t probe_audit(const char *dir)
+uint32_t probe_audit(const char *audit_library, const char *scratch, const char *argument)
 {
-    char *spool = memory_join(dir, "probe", 5), *audit = NULL, *record = NULL;
-    char *argv[] = {(char *)"dlcache-stage", (char *)PROBE_ARGUMENT, NULL};
+    char *spool = memory_join(scratch, "probe", 5), *audit = NULL, *record = NULL;
+    char *argv[] = {(char *)"dlcache", (char *)(uintptr_t)argument, NULL};
     bool works = false;
     int status;
     pid_t pid;
@@ -54,7 +54,7 @@ uint32_t probe_audit(const char *dir)
         free(spool);
         return DLC_AUDIT_BAD;
     }
-    if (asprintf(&audit, "LD_AUDIT=%s/" STAGE_AUDIT, dir) < 0 || asprintf(&record, "DLCACHE_RECORD=%s", spool) < 0)
+    if (asprintf(&audit, "LD_AUDIT=%s", audit_library) < 0 || asprintf(&record, "DLCACHE_RECORD=%s", spool) < 0)
         memory_check(NULL);
     const char *path = getenv("LD_LIBRARY_PATH");
     char *library_path;
@@ -64,6 +64,7 @@ uint32_t probe_audit(const char *dir)
     char *envp[] = {audit, record, library_path, NULL};
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
     posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
     if (posix_spawn(&pid, "/proc/self/exe", &actions, NULL, argv, envp) == 0) {
         while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
@@ -77,4 +78,22 @@ uint32_t probe_audit(const char *dir)
     free(library_path);
     free(spool);
     return works ? DLC_AUDIT_OK : DLC_AUDIT_BAD;
+}
+
+bool probe_execute(const char *dir)
+{
+    char *path = memory_join(dir, ".probe.XXXXXX", 13);
+    const int fd = mkostemp(path, O_CLOEXEC);
+    bool can = false;
+
+    if (fd >= 0) {
+        unlink(path);
+        void *p = ftruncate(fd, 4096) == 0 ? mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0) : MAP_FAILED;
+        can = p != MAP_FAILED;
+        if (can)
+            munmap(p, 4096);
+        close(fd);
+    }
+    free(path);
+    return can;
 }
