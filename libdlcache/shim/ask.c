@@ -232,7 +232,8 @@ void shim_pass(struct pass *p, int dirfd, const char *path)
     if (!shim.serving || dirfd == AT_FDCWD || (uintptr_t)path < PAGE || shim_strlen(path) < 0 || path[0] == '/')
         return;
     const uint32_t dir = shim_node_of_fd(dirfd);
-    if (dir == DLC_NONE)
+    /* Of what is no directory the mirror says so as well as the original did when it was opened. */
+    if (dir == DLC_NONE || shim.stage.view.image.nodes[dir].kind != DT_DIR)
         return;
     const long n = image_path(&shim.stage.view.image, dir, p->buf, sizeof p->buf);
     const size_t len = (size_t)shim_strlen(path);
