@@ -10,6 +10,7 @@
 
 #include "cli.h"
 #include "manifests/manifest.h"
+#include "manifests/text.h"
 #include "recorder/collect.h"
 #include "recorder/run.h"
 #include "replayer/attach/locate.h"
@@ -139,9 +140,6 @@ static void summary(const char *output, const struct notes *notes, const struct 
     put_left(&between, r->special, "devices and sockets");
     if (*between == ',')
         fputc('\n', stderr);
-    if (r->volatiles)
-        fprintf(stderr, "dlcache: %" PRIu64 " directories were written in: names in them are never answered from "
-                "memory\n", r->volatiles);
     if (r->unreadable)
         fprintf(stderr, "dlcache: %" PRIu64 " files could not be read (%s)\n", r->unreadable,
                 r->unreadable_example ? r->unreadable_example : "");
@@ -160,6 +158,31 @@ static void summary(const char *output, const struct notes *notes, const struct 
                 "...\n");
 }
 
+/* The last lines: where the pilot wrote in directories that would else be frozen. What writes there costs the file
+ * system requests in every rank, and writers that the shim cannot see go on unseen: somebody should look. */
+static void name_volatiles(const char *output, const struct manifest *m, const struct collect_report *r)
+{
+    enum { NAMED = 5 };
+    uint64_t named = 0;
+
+    if (r->volatiles == 0)
+        return;
+    fprintf(stderr, "dlcache: %" PRIu64 " director%s written in: names in %s are never answered from memory:\n",
+            r->volatiles, r->volatiles == 1 ? "y was" : "ies were", r->volatiles == 1 ? "it" : "them");
+    for (size_t i = 0; i < m->entry_count && named < NAMED; i++) {
+        if (!m->entries[i].is_volatile)
+            continue;
+        char *path = text_plain(m->entries[i].path);
+        fprintf(stderr, "dlcache:   %s\n", path);
+        free(path);
+        named++;
+    }
+    if (r->volatiles > named)
+        fprintf(stderr, "dlcache:   and %" PRIu64 " more (\"volatile\" in %s)\n", r->volatiles - named,
+                strcmp(output, "-") == 0 ? "the manifest" : output);
+    fputs("dlcache: caches that programs keep there can be moved elsewhere: see doc/writers.md\n", stderr);
+}
+
 static int write_manifest(const struct options *o, const struct collect_request *request)
 {
     struct collect_report report;
@@ -167,10 +190,12 @@ static int write_manifest(const struct options *o, const struct collect_request 
     struct manifest *m = collect(request, &report);
     int rc = manifest_save(m, o->output, &error);
 
-    if (rc == 0)
+    if (rc == 0) {
         summary(o->output, request->notes, &report);
-    else
+        name_volatiles(o->output, m, &report);
+    } else {
         fprintf(stderr, "dlcache: %s\n", error);
+    }
     free(error);
     manifest_free(m);
     collect_report_free(&report);

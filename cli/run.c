@@ -23,7 +23,7 @@ static const char usage[] =
 /* The launcher would start the program natively, silently. */
 static int check(const char *verb, const char *dir)
 {
-    const struct settings settings = {.stage = dir};
+    const struct settings settings = {.stage = dir, .part = 1};
     struct stage *stage = attach_open(verb, dir);
 
     if (!stage)

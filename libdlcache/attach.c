@@ -4,7 +4,20 @@
 #include <errno.h>
 
 #include "log.h"
+#include "mounts.h"
 #include "sys.h"
+
+/* Where a process is. */
+struct where {
+    uint64_t root_dev, root_ino, mnt_ns;
+};
+
+/* For attach_same_view, and what the view of a process elsewhere points to. */
+static struct {
+    const struct dlc_state *state;
+    struct where where;
+    struct own_mounts mounts;
+} elsewhere;
 
 const char *env_value(char *const *envp, const char *name)
 {
@@ -52,7 +65,7 @@ void settings_read(struct settings *set, char *const *envp)
 {
     static const char *const ranks[] = {"PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID"};
 
-    *set = (struct settings){.audit = 1, .rank = -1};
+    *set = (struct settings){.audit = 1, .part = 1, .rank = -1};
     const char *off = env_text(envp, "DLCACHE_DISABLE");
     if (off && !text_is(off, "0"))
         return;
@@ -68,22 +81,70 @@ void settings_read(struct settings *set, char *const *envp)
         set->rank = env_number(envp, ranks[i]);
 }
 
+static int look_around(struct where *w)
+{
+    struct stat root, ns;
+
+    if (sys_fstatat(AT_FDCWD, "/", &root, 0) != 0 || sys_fstatat(AT_FDCWD, "/proc/self/ns/mnt", &ns, 0) != 0)
+        return 0;
+    *w = (struct where){root.st_dev, root.st_ino, ns.st_ino};
+    return 1;
+}
+
+static int same_place(const struct where *a, const struct where *b)
+{
+    return a->root_dev == b->root_dev && a->root_ino == b->root_ino && a->mnt_ns == b->mnt_ns;
+}
+
 int attach_same_view(const struct dlc_state *state)
 {
-    struct stat st;
+    const struct where staged = {state->root_dev, state->root_ino, state->mnt_ns};
+    struct where here;
 
-    if (sys_fstatat(AT_FDCWD, "/", &st, 0) != 0 || st.st_dev != state->root_dev || st.st_ino != state->root_ino)
-        return 0;
-    return sys_fstatat(AT_FDCWD, "/proc/self/ns/mnt", &st, 0) == 0 && st.st_ino == state->mnt_ns;
+    return look_around(&here) && same_place(&here, elsewhere.state == state ? &elsewhere.where : &staged);
+}
+
+/* What of the stage a process elsewhere may serve. */
+static int attach_elsewhere(struct stage *s)
+{
+    if (!look_around(&elsewhere.where) || own_mounts_apply(&elsewhere.mounts, &s->view) != 0)
+        return -EXDEV;
+    elsewhere.state = s->view.state;
+    return 0;
+}
+
+/* "not below /, below /sw": as many as there is room for in a line. */
+static void log_part(const struct stage *s)
+{
+    char list[800];
+    size_t at = 0;
+
+    for (uint32_t i = 0; i < s->view.spot_count; i++) {
+        const char *word = s->view.spots[i].agrees ? ", below " : ", not below ";
+        const size_t n = dlc_strlen(word);
+        if (at + n >= sizeof list)
+            break;
+        __builtin_memcpy(list + at, word, n);
+        const long len = image_path(&s->view.image, s->view.spots[i].node, list + at + n, sizeof list - at - n);
+        if (len < 0)
+            break;
+        at += n + (size_t)len;
+    }
+    list[at] = '\0';
+    log_line((const char *const[]){"the stage ", s->dir, " is used in part: ", at ? list + 2 : list, NULL});
 }
 
 int attach(struct stage *s, const struct settings *set)
 {
     int rc = stage_open(s, set->stage);
 
+    elsewhere.state = NULL;
     if (rc == 0 && !attach_same_view(s->view.state)) {
-        stage_close(s);
-        rc = -EXDEV;
+        rc = set->part ? attach_elsewhere(s) : -EXDEV;
+        if (rc)
+            stage_close(s);
+        else if (set->log && !s->view.all_agree)
+            log_part(s);
     }
     if (rc && set->log) {
         log_line((const char *const[]){"the stage ", set->stage, " is not used: ",

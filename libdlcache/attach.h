@@ -10,17 +10,21 @@ struct settings {
     const char *record; /* DLCACHE_RECORD, or NULL */
     int log;            /* DLCACHE_LOG is set, and not to 0 */
     int audit;          /* DLCACHE_AUDIT is not "off" */
+    int part;           /* set by settings_read: what is served in part is served, too */
     long rank;          /* of MPI or Slurm; -1: none */
 };
 
 /* Reads the environment. DLCACHE_DISABLE=1 leaves everything unset. The texts stay the environment's. */
 void settings_read(struct settings *set, char *const *envp);
 
-/* Opens the stage and looks whether this process sees the file system as the stage's node does (same mount name space,
- * same root). 0, or -errno as stage_open; -EXDEV when it does not. */
+/* Opens the stage and looks whether this process sees the file system as the stage's node does (same mount name
+ * space, same root). Where it does not, and a part will do, the stage's view becomes one of what is the same all the
+ * same (mounts.h), in static storage: for one stage a process. 0, or -errno as stage_open; -EXDEV when nothing is the
+ * same, or a part will not do. */
 int attach(struct stage *s, const struct settings *set);
 
-/* What the kernel answers about this process's root and mount name space is what it answered the stager. */
+/* What the kernel answers about this process's root and mount name space is what it answered when the process
+ * attached to this state; of a state that it is not attached to: what it answered the stager. */
 int attach_same_view(const struct dlc_state *state);
 
 /* The value of `name` in envp, or NULL. */

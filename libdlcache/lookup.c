@@ -21,12 +21,43 @@ static inline unsigned dirty(const struct view *v, uint32_t node, unsigned flags
     return __atomic_load_n(&v->dirty[node], __ATOMIC_ACQUIRE);
 }
 
-/* This node's mount is the reader's: what the image says of the node holds here. */
-static inline int agrees(const struct view *v, const struct dlc_node *n)
+/* In a process that sees other mounts than its node: the nearest spot has a say. */
+static __attribute__((noinline)) int spot_agrees(const struct view *v, uint32_t node)
 {
-    if (__builtin_expect(v->state == NULL || v->state->all_agree, 1))
+    for (;;) {
+        for (uint32_t i = 0; i < v->spot_count; i++)
+            if (v->spots[i].node == node)
+                return v->spots[i].agrees != 0;
+        if (node == 0)
+            return 0;
+        node = v->image.nodes[node].parent;
+    }
+}
+
+/* This node's mount is the reader's: what the image says of the node holds here. */
+static inline int agrees(const struct view *v, uint32_t node)
+{
+    if (__builtin_expect(v->state == NULL || v->all_agree, 1))
         return 1;
-    return n->mount < v->image.mount_count && v->mounts[n->mount].agrees;
+    if (v->spot_count)
+        return spot_agrees(v, node);
+    const uint32_t mount = v->image.nodes[node].mount;
+    return mount < v->image.mount_count && v->mounts[mount].agrees;
+}
+
+/* Something else is seen below the directory: who walks down from its mirror by calls of his own would miss it. */
+static inline int hides_others(const struct view *v, uint32_t dir)
+{
+    if (__builtin_expect(v->state == NULL || v->all_agree, 1))
+        return 0;
+    for (uint32_t i = 0; i < v->spot_count; i++) {
+        uint32_t node = v->spots[i].node;
+        while (node > dir) /* parents come before their children */
+            node = v->image.nodes[node].parent;
+        if (node == dir && !v->spots[i].agrees)
+            return 1;
+    }
+    return 0;
 }
 
 static enum verdict verdict_of(const struct view *v, uint32_t node, unsigned flags, struct found *found)
@@ -35,7 +66,9 @@ static enum verdict verdict_of(const struct view *v, uint32_t node, unsigned fla
 
     if (flags & LOOKUP_CHANGED)
         found->node = node;
-    if (!(n->flags & DLC_N_STAT) || !agrees(v, n) || dirty(v, node, flags))
+    if (!(n->flags & DLC_N_STAT) || !agrees(v, node) || dirty(v, node, flags))
+        return VERDICT_UNKNOWN;
+    if (n->kind == DT_DIR && hides_others(v, node))
         return VERDICT_UNKNOWN;
     found->node = node;
     if (n->kind == DT_DIR)
@@ -85,7 +118,7 @@ enum verdict lookup_from(const struct view *v, uint32_t start, const char *path,
         const struct dlc_node *here = &im->nodes[cur];
         if (here->kind != DT_DIR) {
             /* Only the last component may be something else, and there is one more. */
-            if (here->kind == DT_UNKNOWN || !(here->flags & DLC_N_STAT) || !agrees(v, here) || dirty(v, cur, flags))
+            if (here->kind == DT_UNKNOWN || !(here->flags & DLC_N_STAT) || !agrees(v, cur) || dirty(v, cur, flags))
                 return VERDICT_UNKNOWN;
             return VERDICT_NOTDIR;
         }
@@ -94,6 +127,9 @@ enum verdict lookup_from(const struct view *v, uint32_t start, const char *path,
         if (n == 1 && name[0] == '.')
             continue;
         if (n == 2 && name[0] == '.' && name[1] == '.') {
+            /* Amid what is something else here, this could be a symlink. */
+            if (v->spot_count && !(flags & LOOKUP_CHANGED) && !agrees(v, cur))
+                return VERDICT_UNKNOWN;
             cur = here->parent;
             continue;
         }
@@ -103,7 +139,7 @@ enum verdict lookup_from(const struct view *v, uint32_t start, const char *path,
         const uint32_t child = image_find(im, cur, name, n);
         found->parent = cur;
         if (child == DLC_NONE) {
-            if (here->flags & DLC_N_FROZEN && agrees(v, here) && !dirty(v, cur, flags))
+            if (here->flags & DLC_N_FROZEN && agrees(v, cur) && !dirty(v, cur, flags))
                 return VERDICT_ABSENT;
             return VERDICT_UNKNOWN;
         }
@@ -117,7 +153,7 @@ enum verdict lookup_from(const struct view *v, uint32_t start, const char *path,
                 after++;
             const int last = after == end && depth == 0;
             if (!last || slash || !(flags & LOOKUP_NOFOLLOW)) {
-                if (!(c->flags & DLC_N_STAT) || !agrees(v, c) || ++links > MAX_LINKS)
+                if (!(c->flags & DLC_N_STAT) || !agrees(v, child) || ++links > MAX_LINKS)
                     return VERDICT_UNKNOWN;
                 if (after < end) {
                     if (depth == MAX_LINKS)

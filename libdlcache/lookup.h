@@ -14,13 +14,23 @@ enum verdict {
     VERDICT_NOTDIR   /* proved: a component in the middle, or one before a trailing slash, is not a directory */
 };
 
+/* What holds of the image from this node on, down to the next spot. */
+struct spot {
+    uint32_t node;
+    uint32_t agrees; /* 0: what is seen there is something else */
+};
+
 /* What lookups need: an image, and what this node says of it. `state` and its tables may be NULL: then nothing is
- * dirty and every mount agrees. */
+ * dirty and every mount agrees. Otherwise it is all_agree; or the spots, in a process that sees other mounts than its
+ * node (mounts.h); or, without any, the mounts. */
 struct view {
     struct image image;
     struct dlc_state *state;
     const uint8_t *dirty;                  /* one a node */
     const struct dlc_mount_state *mounts;  /* one a mount */
+    const struct spot *spots;              /* in no order; nothing agrees that no spot lies above */
+    uint32_t spot_count;
+    int all_agree;                         /* what the image says holds everywhere */
     const char *prefix;                    /* the mirror's path; a path below it means the original */
     uint32_t prefix_len;                   /* 0: no mirror */
 };

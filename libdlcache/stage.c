@@ -98,6 +98,7 @@ static int open_parts(struct stage *s, int dirfd, unsigned uid)
     s->inodes = (const void *)(base + state->inode_off);
     s->inode_mask = (uint32_t)(state->inode_count - 1);
     s->view.mounts = (const void *)(base + state->mount_off);
+    s->view.all_agree = state->all_agree != 0;
     s->view.dirty = (const void *)(base + state->dirty_off);
     s->view.prefix = state->prefix;
     s->view.prefix_len = state->prefix_len;

@@ -24,9 +24,9 @@ struct stage {
 
 /* Opens the stage in the absolute directory `dir`: it must be the caller's own (owner = effective uid, mode 0700), an
  * image and a state of this version that belong together and are complete, on the file system that the state names.
- * Maps the index read-only and the state read-write. 0, or -errno: -ENOENT no such directory; -EPERM not the caller's
- * own, or open to others; -EPROTO, -EPROTONOSUPPORT, -EBADMSG as image_open; -ESTALE moved, incomplete, or index and
- * state do not belong together; -ENAMETOOLONG. */
+ * Maps the index read-only and the state read-write; the view is that of the stage's node. 0, or -errno: -ENOENT no
+ * such directory; -EPERM not the caller's own, or open to others; -EPROTO, -EPROTONOSUPPORT, -EBADMSG as image_open;
+ * -ESTALE moved, incomplete, or index and state do not belong together; -ENAMETOOLONG. */
 int stage_open(struct stage *s, const char *dir);
 void stage_close(struct stage *s);
 

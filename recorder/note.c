@@ -181,24 +181,24 @@ void recorder_note(struct recorder *r, enum spool_op op, enum spool_result resul
 void recorder_note_at(struct recorder *r, enum spool_op op, enum spool_result result, int dirfd, const char *path,
                       size_t len)
 {
-    char buf[2 * 4096];
+    char buf[4096]; /* no more: a thread's stack may be small, and nobody can ask for a longer path by its name */
     long n;
 
-    if (!r->spool || len == 0 || len >= 4096)
+    if (!r->spool || len == 0 || len >= sizeof buf)
         return;
     if (path[0] == '/') {
         recorder_note(r, op, result, path, len);
         return;
     }
     if (dirfd == AT_FDCWD) {
-        n = sys_getcwd(buf, 4096) - 1;
+        n = sys_getcwd(buf, sizeof buf) - 1;
     } else {
         char link[40];
         size_t at = put_text(link, 0, sizeof link, "/proc/self/fd/");
         put_number(link, at, sizeof link, (uint64_t)(unsigned)dirfd);
-        n = sys_readlinkat(AT_FDCWD, link, buf, 4096);
+        n = sys_readlinkat(AT_FDCWD, link, buf, sizeof buf);
     }
-    if (n <= 0 || n >= 4096 || buf[0] != '/')
+    if (n <= 0 || (size_t)n + 1 + len > sizeof buf || buf[0] != '/')
         return; /* unreachable, deleted, or no directory at all */
     buf[n++] = '/';
     __builtin_memcpy(buf + n, path, len);

@@ -109,7 +109,8 @@ static char *mirror_of(const char *path, size_t len)
         return NULL;
     __builtin_memcpy(answered, v->prefix, v->prefix_len);
     __builtin_memcpy(answered + v->prefix_len, path + below, len - below + 1);
-    return answered;
+    /* Somebody may have removed the stage: ld.so would complain, and not look elsewhere. */
+    return sys_call(__NR_faccessat, AT_FDCWD, answered, 4, 0) == 0 ? answered : NULL;
 }
 
 /* The same for a path that the index cannot resolve: the file is looked at, and its inode is looked for. Otherwise an
@@ -176,9 +177,8 @@ static char *answer(const char *name, const struct object *loader)
     if (!mirror) {
         struct found found;
         /* An absence is for ld.so to find, and to say. */
-        if (name[0] == '/' && lookup(&audit.stage.view, name, len, 0, &found) != VERDICT_UNKNOWN)
-            return NULL;
-        mirror = mirror_by_inode(name);
+        if (name[0] != '/' || lookup(&audit.stage.view, name, len, 0, &found) == VERDICT_UNKNOWN)
+            mirror = mirror_by_inode(name);
         if (!mirror)
             mirror = original_of(name, len);
     }
@@ -200,7 +200,10 @@ static char *answer_candidate(const char *path)
     if (len == 0 || path[0] != '/' || v->prefix_len + len >= sizeof answered)
         return NULL;
     switch (lookup(v, path, len, 0, &found)) {
-    case VERDICT_FILE: return mirror_of(path, len);
+    case VERDICT_FILE: {
+        char *mirror = mirror_of(path, len);
+        return mirror ? mirror : original_of(path, len);
+    }
     case VERDICT_ABSENT:
     case VERDICT_NOTDIR: {
         const size_t below = lookup_prefix(v, path, len);

@@ -91,10 +91,26 @@ static size_t split(const char *path, size_t len, char buf[PATH_MAX])
     return n;
 }
 
-/* Where a path leads now, as the kernel says: through what is not in the index, or is there no more as it was. */
-static bool resolve(int dirfd, const char *path, unsigned flags, struct found *found)
+/* A file that the image has under another name only. What the client knows already will do: no request is made. */
+static void mark_inode(int fd)
 {
-    char dir[PATH_MAX], to[2 * PATH_MAX];
+    const struct image *im = &shim.stage.view.image;
+    struct statx x;
+
+    if (sys_call6(__NR_statx, fd, (long)"", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_NLINK | STATX_INO,
+                  (long)&x, 0) != 0 ||
+        x.stx_nlink < 2 || S_ISDIR(x.stx_mode))
+        return;
+    for (uint32_t i = 0; i < im->node_count; i++)
+        if (im->nodes[i].ino == x.stx_ino && im->nodes[i].kind != DT_DIR)
+            mark(i, DLC_D_SELF);
+}
+
+/* Where a path leads now, as the kernel says: through what is not in the index, or is there no more as it was. One
+ * buffer, used twice: threads may have small stacks. */
+static __attribute__((noinline)) bool resolve(int dirfd, const char *path, unsigned flags, struct found *found)
+{
+    char to[PATH_MAX + 1 + NAME_MAX + 1];
     struct pass p;
     const long asked = shim_strlen(path);
 
@@ -102,14 +118,18 @@ static bool resolve(int dirfd, const char *path, unsigned flags, struct found *f
         return false;
     shim_pass(&p, dirfd, path);
     size_t len = strlen(p.path), name = 0;
-    if (len >= sizeof dir)
+    if (len >= PATH_MAX)
         return false;
     if (flags & LOOKUP_NOFOLLOW)
-        name = split(p.path, len, dir);
-    const int fd = sys_openat(p.dirfd, name ? dir : p.path, O_PATH | O_CLOEXEC, 0);
+        name = split(p.path, len, to);
+    if (name > NAME_MAX)
+        return false;
+    const int fd = sys_openat(p.dirfd, name ? to : p.path, O_PATH | O_CLOEXEC, 0);
     if (fd < 0)
         return false;
     long n = shim_read_fd_link(fd, to);
+    if (!name)
+        mark_inode(fd);
     sys_close(fd);
     if (n <= 0 || to[0] != '/')
         return false;

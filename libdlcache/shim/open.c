@@ -25,10 +25,28 @@ static bool writes(int flags)
     return (flags & O_ACCMODE) != O_RDONLY || flags & (O_CREAT | O_TRUNC) || (flags & O_TMPFILE) == O_TMPFILE;
 }
 
+/* Of its own, so that its buffer and those of a lookup are not on a thread's stack at once. */
+static __attribute__((noinline)) int open_mirror(uint32_t node, int flags)
+{
+    char mirror[MIRROR_MAX];
+
+    if (!shim_mirror_path(node, mirror))
+        return SHIM_PASS;
+    const int fd = sys_openat(AT_FDCWD, mirror, flags, 0);
+    if (fd < 0)
+        return SHIM_PASS;
+    /* A directory from which somebody removes names (the stage, just now) is not the one that was laid down: a list
+     * of what is left would be a wrong one. */
+    if (shim.stage.view.image.nodes[node].kind == DT_DIR && shim_node_of_fd(fd) != node) {
+        sys_close(fd);
+        return SHIM_PASS;
+    }
+    return fd;
+}
+
 int shim_open(int dirfd, const char *path, int flags)
 {
     struct found found;
-    char mirror[MIRROR_MAX];
 
     if (shim.serving && writes(flags) && shim_in_mirror(path)) {
         errno = EROFS; /* contents of the mirror are everybody's */
@@ -51,10 +69,18 @@ int shim_open(int dirfd, const char *path, int flags)
     case VERDICT_UNKNOWN:
     default: return SHIM_PASS;
     }
-    if (!shim_mirror_path(found.node, mirror))
-        return SHIM_PASS;
-    const int fd = sys_openat(AT_FDCWD, mirror, flags, 0);
-    return fd >= 0 ? fd : SHIM_PASS;
+    return open_mirror(found.node, flags);
+}
+
+/* An open is a point at which a thread can be canceled, also one that is answered without the C library's: a thread
+ * that waits for a file to appear may have no other. Weak: before glibc 2.34, a program without threads has none. */
+extern void pthread_testcancel(void) __attribute__((weak));
+
+static int serve(int dirfd, const char *path, int flags)
+{
+    if (shim.serving && pthread_testcancel)
+        pthread_testcancel();
+    return shim_open(dirfd, path, flags);
 }
 
 /* What an open came to, for the recorder and for the state of the stage. */
@@ -75,7 +101,7 @@ static int done(int fd, int dirfd, const char *path, int flags)
     {                                                                                     \
         mode_t mode = 0;                                                                  \
         READ_MODE(mode, flags);                                                           \
-        int fd = shim_open(AT_FDCWD, path, flags);                                        \
+        int fd = serve(AT_FDCWD, path, flags);                                            \
         if (fd == SHIM_PASS)                                                              \
             fd = shim_guard(REAL(name)(shim_original(path), flags, mode));                \
         return done(fd, AT_FDCWD, path, flags);                                           \
@@ -85,17 +111,25 @@ OPEN(open64)
 OPEN(__open)
 OPEN(__open64)
 
+/* The half of openat that asks the kernel, for the same reason as open_mirror. */
+#define PASSAT(name)                                                                      \
+    static __attribute__((noinline))                                                      \
+    int pass_##name(int dirfd, const char *path, int flags, mode_t mode)                  \
+    {                                                                                     \
+        struct pass p;                                                                    \
+        shim_pass(&p, dirfd, path);                                                       \
+        return shim_guard(REAL(name)(p.dirfd, p.path, flags, mode));                      \
+    }
+
 #define OPENAT(name)                                                                      \
+    PASSAT(name)                                                                          \
     int name(int dirfd, const char *path, int flags, ...)                                 \
     {                                                                                     \
         mode_t mode = 0;                                                                  \
         READ_MODE(mode, flags);                                                           \
-        int fd = shim_open(dirfd, path, flags);                                           \
-        if (fd == SHIM_PASS) {                                                            \
-            struct pass p;                                                                \
-            shim_pass(&p, dirfd, path);                                                   \
-            fd = shim_guard(REAL(name)(p.dirfd, p.path, flags, mode));                    \
-        }                                                                                 \
+        int fd = serve(dirfd, path, flags);                                               \
+        if (fd == SHIM_PASS)                                                              \
+            fd = pass_##name(dirfd, path, flags, mode);                                   \
         return done(fd, dirfd, path, flags);                                              \
     }
 OPENAT(openat)
@@ -104,7 +138,7 @@ OPENAT(openat64)
 /* What _FORTIFY_SOURCE makes of a call without a mode. */
 int __open_2(const char *path, int flags)
 {
-    int fd = shim_open(AT_FDCWD, path, flags);
+    int fd = serve(AT_FDCWD, path, flags);
     if (fd == SHIM_PASS)
         fd = shim_guard(REAL(__open_2)(shim_original(path), flags));
     return done(fd, AT_FDCWD, path, flags);
@@ -112,7 +146,7 @@ int __open_2(const char *path, int flags)
 
 int __open64_2(const char *path, int flags)
 {
-    int fd = shim_open(AT_FDCWD, path, flags);
+    int fd = serve(AT_FDCWD, path, flags);
     if (fd == SHIM_PASS)
         fd = shim_guard(REAL(__open64_2)(shim_original(path), flags));
     return done(fd, AT_FDCWD, path, flags);
@@ -120,7 +154,7 @@ int __open64_2(const char *path, int flags)
 
 int __openat_2(int dirfd, const char *path, int flags)
 {
-    int fd = shim_open(dirfd, path, flags);
+    int fd = serve(dirfd, path, flags);
     if (fd == SHIM_PASS) {
         struct pass p;
         shim_pass(&p, dirfd, path);
@@ -131,7 +165,7 @@ int __openat_2(int dirfd, const char *path, int flags)
 
 int __openat64_2(int dirfd, const char *path, int flags)
 {
-    int fd = shim_open(dirfd, path, flags);
+    int fd = serve(dirfd, path, flags);
     if (fd == SHIM_PASS) {
         struct pass p;
         shim_pass(&p, dirfd, path);
@@ -143,7 +177,7 @@ int __openat64_2(int dirfd, const char *path, int flags)
 int creat(const char *path, mode_t mode)
 {
     const int flags = O_WRONLY | O_CREAT | O_TRUNC;
-    int fd = shim_open(AT_FDCWD, path, flags);
+    int fd = serve(AT_FDCWD, path, flags);
     if (fd == SHIM_PASS)
         fd = REAL(creat)(shim_original(path), mode);
     return done(fd, AT_FDCWD, path, flags);
@@ -152,7 +186,7 @@ int creat(const char *path, mode_t mode)
 int creat64(const char *path, mode_t mode)
 {
     const int flags = O_WRONLY | O_CREAT | O_TRUNC;
-    int fd = shim_open(AT_FDCWD, path, flags);
+    int fd = serve(AT_FDCWD, path, flags);
     if (fd == SHIM_PASS)
         fd = REAL(creat64)(shim_original(path), mode);
     return done(fd, AT_FDCWD, path, flags);

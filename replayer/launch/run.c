@@ -38,8 +38,9 @@ static void say(const char *a, const char *b, const char *c)
 }
 
 /* The stage that this file is part of. */
-static int open_own_stage(void)
+static int open_own_stage(char **envp)
 {
+    const char *log = env_value(envp, "DLCACHE_LOG");
     char dir[sizeof stage.dir + sizeof STAGE_RUN];
     long n = sys_readlinkat(AT_FDCWD, "/proc/self/exe", dir, sizeof dir);
 
@@ -47,7 +48,9 @@ static int open_own_stage(void)
         return -ENOENT;
     n -= (long)sizeof STAGE_RUN; /* "/run" */
     dir[n] = '\0';
-    return stage_open(&stage, dir);
+    /* As the program will: what it cannot be served, it is not looked up in. */
+    const struct settings set = {.stage = dir, .part = 1, .log = log && *log && !(log[0] == '0' && !log[1])};
+    return attach(&stage, &set);
 }
 
 /* envp with the variables of an attached program in the stead of those of the same name; envp itself where there is
@@ -177,7 +180,7 @@ _Noreturn void launch(uintptr_t *stack)
     }
     const char *path = env_value(envp, "PATH");
     const char *off = env_value(envp, "DLCACHE_DISABLE");
-    if (!(off && *off && !(off[0] == '0' && !off[1])) && open_own_stage() == 0 &&
+    if (!(off && *off && !(off[0] == '0' && !off[1])) && open_own_stage(envp) == 0 &&
         environment_attach(&environment, &stage, envp) == 0)
         envp = attached(envp);
 

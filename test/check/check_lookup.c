@@ -222,7 +222,7 @@ static void give_state(void)
     ck_assert_uint_lt(tree.view.image.mount_count, 64);
     for (int i = 0; i < 64; i++)
         mounts[i].agrees = 1;
-    state.all_agree = 1;
+    tree.view.all_agree = 1;
     tree.view.state = &state;
     tree.view.dirty = dirty;
     tree.view.mounts = mounts;
@@ -269,11 +269,57 @@ START_TEST(test_another_mount)
 
     give_state();
     ck_assert_int_eq(ask("a/f", 0, &found), VERDICT_FILE);
-    state.all_agree = 0;
+    tree.view.all_agree = 0;
     mounts[tree.view.image.nodes[found.node].mount].agrees = 0;
     ck_assert_int_eq(ask("a/f", 0, &found), VERDICT_UNKNOWN);
     ck_assert_int_eq(ask("a/none", 0, &found), VERDICT_UNKNOWN);
     ck_assert_int_eq(ask("a/to-b/g", 0, &found), VERDICT_UNKNOWN);
+}
+END_TEST
+
+/* A process elsewhere: nothing holds but below `dir`, and there not below `but`. */
+static void give_spots(struct spot spots[3], const char *dir, const char *but)
+{
+    struct found found;
+
+    give_state();
+    ck_assert_int_eq(ask(dir, 0, &found), VERDICT_DIR);
+    spots[0] = (struct spot){found.node, 1};
+    ck_assert_int_eq(ask(but, 0, &found), VERDICT_DIR);
+    spots[1] = (struct spot){found.node, 0};
+    spots[2] = (struct spot){0, 0};
+    tree.view.all_agree = 0;
+    tree.view.spots = spots;
+    tree.view.spot_count = 3;
+}
+
+START_TEST(test_spots)
+{
+    static const struct {
+        const char *path;
+        enum verdict verdict;
+    } asked[] = {
+        {"a/b/g", VERDICT_FILE},          {"a/b/none", VERDICT_ABSENT},    {"a/b/g/x", VERDICT_NOTDIR},
+        {"a/b/../b/g", VERDICT_FILE},     {"a/b/c/h", VERDICT_UNKNOWN},    {"a/b/c/none", VERDICT_UNKNOWN},
+        {"a/b/c/../g", VERDICT_UNKNOWN},  {"a/b/c", VERDICT_UNKNOWN},      {"a/f", VERDICT_UNKNOWN},
+        {"a/b/../f", VERDICT_UNKNOWN},    {"a/none", VERDICT_UNKNOWN},     {"none", VERDICT_UNKNOWN},
+        {"a/../a/b/g", VERDICT_UNKNOWN},  {"a/to-b/g", VERDICT_UNKNOWN},   {"empty", VERDICT_UNKNOWN},
+        {"a/b", VERDICT_UNKNOWN}, /* c below it is another: who walks into the mirror from here would miss that */
+    };
+    struct spot spots[3];
+    struct found found;
+
+    give_spots(spots, "a/b", "a/b/c");
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+        const enum verdict v = ask(asked[i].path, 0, &found);
+        ck_assert_msg(v == asked[i].verdict, "%s: %s", asked[i].path, verdicts[v]);
+    }
+    /* What is written is marked all the same. */
+    ask("a/../a/b/c/h", LOOKUP_CHANGED, &found);
+    ck_assert_uint_ne(found.node, DLC_NONE);
+    spots[1].agrees = 1;
+    ck_assert_int_eq(ask("a/b", 0, &found), VERDICT_DIR);
+    ck_assert_int_eq(ask("a/b/c/../g", 0, &found), VERDICT_FILE);
 }
 END_TEST
 
@@ -316,6 +362,7 @@ Suite *suite_lookup(void)
     tcase_add_test(c, test_mirror_means_the_original);
     tcase_add_test(c, test_dirty);
     tcase_add_test(c, test_another_mount);
+    tcase_add_test(c, test_spots);
     tcase_add_test(c, test_name_without_stat);
     suite_add_tcase(s, c);
     return s;

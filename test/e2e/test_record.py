@@ -272,7 +272,31 @@ class Paths(Record):
         self.assertNotIn("volatile", entries[b"untouched"])
         self.assertNotIn(b"made/new", entries, "what the pilot wrote is not what later runs read")
         self.assertEqual(entries[b"untouched/old"]["counts"]["open"], 1)
-        self.assertRegex(result.stderr, r"dlcache: 5 directories were written in: ")
+        names = ("made", "made-dir", "made-dir/sub", "removed", "renamed")
+        self.assertEqual(result.stderr.splitlines()[-7:], [
+            "dlcache: 5 directories were written in: names in them are never answered from memory:",
+            *("dlcache:   %s/%s" % (self.tree, n) for n in names),
+            "dlcache: caches that programs keep there can be moved elsewhere: see doc/writers.md"])
+
+    def test_the_first_volatile_directories_are_named(self):
+        names = ["a\x1b[31m", "b", "c", "d", "e", "f", "g"]
+        for name in names:
+            self.write("tree/%s/old" % name, "x")
+        code = "import sys\nfor n in sys.argv[2:]:\n    open('%s/%s/new' % (sys.argv[1], n), 'w').close()"
+        last = "dlcache: caches that programs keep there can be moved elsewhere: see doc/writers.md"
+        result, entries = self.pilot(PYTHON, "-c", code, self.tree, *names)
+        self.assertEqual(result.stderr.splitlines()[-8:], [
+            "dlcache: 7 directories were written in: names in them are never answered from memory:",
+            *("dlcache:   %s/%s" % (self.tree, n) for n in ("a\\x1b[31m", "b", "c", "d", "e")),
+            "dlcache:   and 2 more (\"volatile\" in %s)" % self.manifest, last])
+        self.assertEqual(sum(e.get("volatile", False) for e in entries.values()), 7)
+        result, _ = self.pilot(PYTHON, "-c", code, self.tree, "b")
+        self.assertEqual(result.stderr.splitlines()[-3:], [
+            "dlcache: 1 directory was written in: names in it are never answered from memory:",
+            "dlcache:   %s/b" % self.tree, last])
+        result, _ = self.pilot(PYTHON, "-c", code, self.tree)
+        self.assertNotIn("written in", result.stderr)
+        self.assertNotIn("writers.md", result.stderr)
 
     def test_bytecode_is_written_once_and_then_read(self):
         self.write("tree/package/__init__.py", "import package.module\n")

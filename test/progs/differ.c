@@ -215,7 +215,7 @@ static void make_entry(const struct entry *e)
     switch (e->kind) {
     case 'd': must(mkdir(path, 0700), path); break;
     case 'p': must(mkfifo(path, 0600), path); break;
-    case 'l': must(symlink(e->text, path), path); break;
+    case 'l': must(symlink(*e->text ? e->text : ".", path), path); break; /* never empty: ENOENT */
     case 'h': {
         char *from = text("%s/%s", tree, e->text);
         if (*e->text == '\0' || hidden(e->path) || hidden(e->text) || link(from, path) != 0)
