@@ -167,7 +167,7 @@ static void name_volatiles(const char *output, const struct manifest *m, const s
 
     if (r->volatiles == 0)
         return;
-    fprintf(stderr, "dlcache: %" PRIu64 " director%s written in: names in %s are never answered from memory:\n",
+    fprintf(stderr, "dlcache: %" PRIu64 " director%s written in: new names in %s are asked of the file system:\n",
             r->volatiles, r->volatiles == 1 ? "y was" : "ies were", r->volatiles == 1 ? "it" : "them");
     for (size_t i = 0; i < m->entry_count && named < NAMED; i++) {
         if (!m->entries[i].is_volatile)

@@ -140,7 +140,7 @@ static unsigned list_those(const struct manifest *m, bool (*is)(const struct man
 unsigned doctor_manifest(const struct manifest *m, FILE *f)
 {
     return list_those(m, is_static, "statically linked: not served, and what they write is not seen", f) +
-           list_those(m, is_written, "written in by the pilot: never frozen, every lookup there goes to the file system",
+           list_those(m, is_written, "written in by the pilot: never frozen, new names there are asked of the file system",
                       f) +
            list_those(m, is_gone, "in the manifest, and gone", f);
 }

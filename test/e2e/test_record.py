@@ -274,7 +274,7 @@ class Paths(Record):
         self.assertEqual(entries[b"untouched/old"]["counts"]["open"], 1)
         names = ("made", "made-dir", "made-dir/sub", "removed", "renamed")
         self.assertEqual(result.stderr.splitlines()[-7:], [
-            "dlcache: 5 directories were written in: names in them are never answered from memory:",
+            "dlcache: 5 directories were written in: new names in them are asked of the file system:",
             *("dlcache:   %s/%s" % (self.tree, n) for n in names),
             "dlcache: caches that programs keep there can be moved elsewhere: see doc/writers.md"])
 
@@ -286,13 +286,13 @@ class Paths(Record):
         last = "dlcache: caches that programs keep there can be moved elsewhere: see doc/writers.md"
         result, entries = self.pilot(PYTHON, "-c", code, self.tree, *names)
         self.assertEqual(result.stderr.splitlines()[-8:], [
-            "dlcache: 7 directories were written in: names in them are never answered from memory:",
+            "dlcache: 7 directories were written in: new names in them are asked of the file system:",
             *("dlcache:   %s/%s" % (self.tree, n) for n in ("a\\x1b[31m", "b", "c", "d", "e")),
             "dlcache:   and 2 more (\"volatile\" in %s)" % self.manifest, last])
         self.assertEqual(sum(e.get("volatile", False) for e in entries.values()), 7)
         result, _ = self.pilot(PYTHON, "-c", code, self.tree, "b")
         self.assertEqual(result.stderr.splitlines()[-3:], [
-            "dlcache: 1 directory was written in: names in it are never answered from memory:",
+            "dlcache: 1 directory was written in: new names in it are asked of the file system:",
             "dlcache:   %s/b" % self.tree, last])
         result, _ = self.pilot(PYTHON, "-c", code, self.tree)
         self.assertNotIn("written in", result.stderr)
