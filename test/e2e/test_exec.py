@@ -109,6 +109,34 @@ for name in names:
         _, lines = self.strace([d + "/run", self.root + "/bin/who"], env=self.env)
         self.assertIn('execve("%s/bin/who"' % self.root, "\n".join(lines))
 
+    def test_origin(self):
+        """$ORIGIN of a program that is executed from the stage is the directory that it was."""
+        self.write("lib.c", "int answer(void) { return 42; }\n")
+        self.write("main.c", "#include <stdio.h>\nint answer(void);\n"
+                             "int main(void) { printf(\"%d\\n\", answer()); return 0; }\n")
+        for tag in ("--disable-new-dtags", "--enable-new-dtags"):
+            prefix = self.path("prefix" + tag)
+            os.makedirs(prefix + "/bin")
+            os.makedirs(prefix + "/lib")
+            self.run_command(["cc", "-shared", "-fPIC", "-o", prefix + "/lib/libanswer.so", self.path("lib.c")])
+            self.run_command(["cc", "-o", prefix + "/bin/main", self.path("main.c"), "-L" + prefix + "/lib", "-lanswer",
+                              "-Wl,%s,-rpath,$ORIGIN/../lib" % tag])
+            manifest = self.path("o.json")
+            self.record(manifest, [prefix + "/bin/main"], include=[prefix])
+            d = self.stage(manifest)
+            served, lines = self.strace([d + "/run", prefix + "/bin/main"])
+            self.assertEqual(served.stdout, "42\n")
+            self.assertEqual([line for line in lines if '"%s' % prefix in line.split(", [")[0]], [])
+            # The library is changed, and then gone: it is found, and missed, as natively.
+            run = [d + "/run"]
+            self.run_command([*run, "mv", prefix + "/lib/libanswer.so", prefix + "/lib/libother.so"])
+            self.run_command([*run, "ln", "-s", "libother.so", prefix + "/lib/libanswer.so"])
+            self.assertEqual(self.run_command([*run, prefix + "/bin/main"]).stdout, "42\n")
+            self.run_command([*run, "rm", prefix + "/lib/libanswer.so"])
+            native = self.run_command([prefix + "/bin/main"], status=127)
+            served = self.run_command([*run, prefix + "/bin/main"], status=127)
+            self.assertEqual(served.stderr, native.stderr)
+
     def test_a_real_program(self):
         manifest = self.path("p.json")
         code = "import sys, os, json; print(sys.executable, sys.argv, os.readlink('/proc/self/exe'), json.__file__)"
