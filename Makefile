@@ -16,6 +16,7 @@ comma := ,
 SAN ?=
 BUILD ?= build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 MPICC ?= mpicc.mpich
+MPIEXEC ?= $(patsubst mpicc%,mpiexec%,$(notdir $(MPICC)))
 PKG_CONFIG ?= pkg-config
 CFLAGS ?= -O2 -g
 WERROR ?= -Werror
@@ -48,7 +49,7 @@ audit := $(core) $(wildcard libdlcache/audit/*.c) $(wildcard libdlcache/bare/*.c
 run := $(core) $(wildcard libdlcache/bare/*.c) $(wildcard replayer/launch/*.c)
 common := $(core) $(wildcard facts/*.c) $(wildcard manifests/*.c)
 stage := $(common) $(wildcard replayer/attach/*.c) $(wildcard replayer/image/*.c) $(wildcard replayer/stage/*.c)
-command := $(common) $(wildcard cli/*.c) $(wildcard replayer/attach/*.c) \
+command := $(common) $(wildcard cli/*.c) $(wildcard replayer/attach/*.c) $(wildcard replayer/start/*.c) \
 	$(filter-out recorder/note.c,$(wildcard recorder/*.c))
 check := $(filter-out cli/main.c,$(command)) $(wildcard replayer/image/*.c) $(wildcard test/check/*.c)
 
@@ -68,6 +69,9 @@ $(BUILD)/obj/%/flags: FORCE
 FORCE:
 
 mpi_cflags = $(host_cflags)
+# How `dlcache stage` starts itself: the command, and whose options it has (only Open MPI's compiler knows --showme).
+$(BUILD)/obj/host/replayer/start/start.o: CPPFLAGS += -DDLCACHE_MPIEXEC='"$(MPIEXEC)"' \
+	-DOPEN_MPI=$(if $(shell $(MPICC) --showme:version 2>/dev/null),1,0)
 define compile
 $$(BUILD)/obj/$(1)/%.o: %.c $$(BUILD)/obj/$(1)/flags
 	$$(say) $(2) $$<

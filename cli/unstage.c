@@ -8,17 +8,21 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/start.h"
 #include "facts/memory.h"
 #include "replayer/attach/remove.h"
 
 static const char usage[] =
     "usage: dlcache unstage [D]\n"
     "       dlcache unstage --all [--dir A:B:C]\n"
-    "Remove the stage D of this node, or all of yours.\n"
+    "Remove the stage D, or all of yours. In a batch script of Slurm, PBS or LSF D is removed on every node of the job.\n"
     "\n"
     "  D            the directory that dlcache stage printed (default: $DLCACHE_STAGE)\n"
-    "  --all        every stage of yours in the places\n"
+    "  --here       on this node only\n"
+    "  --all        every stage of yours in the places, on this node\n"
     "  --dir A:B:C  the places (default: /dev/shm)\n"
+    "  --hosts FILE, --mpiexec CMD, -v, --verbose\n"
+    "               as of dlcache stage\n"
     "  -h, --help   show this\n"
     "\n"
     "Programs that are still attached go on, with the original files. Exit status 1 where one was not removed.\n";
@@ -63,22 +67,43 @@ static void detach(char **argv)
     execv("/proc/self/exe", argv - 1); /* where that fails, it is tried as it is */
 }
 
+/* -1 where it is to be done here. */
+static int everywhere(const struct start_options *start, const char *dir)
+{
+    char *self = realpath("/proc/self/exe", NULL);
+    char *argv[] = {self, (char *)"unstage", (char *)"--here", (char *)(uintptr_t)dir, NULL};
+
+    memory_check(self);
+    const int status = start_everywhere("unstage", start, argv);
+    free(self);
+    return status;
+}
+
 int verb_unstage(int argc, char **argv)
 {
     static const struct option longs[] = {{"all", no_argument, NULL, 'a'},
                                           {"dir", required_argument, NULL, 'd'},
+                                          {"here", no_argument, NULL, 'H'},
+                                          {"hosts", required_argument, NULL, 'o'},
+                                          {"mpiexec", required_argument, NULL, 'm'},
+                                          {"verbose", no_argument, NULL, 'v'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
     const char *places = NULL, *dir = NULL;
-    bool all = false;
+    struct start_options start = {0};
+    bool all = false, here = false;
     int c;
 
     optind = 1;
     opterr = 0;
-    while ((c = getopt_long(argc, argv, "+h", longs, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, "+hv", longs, NULL)) != -1) {
         switch (c) {
         case 'a': all = true; break;
         case 'd': places = optarg; break;
+        case 'H': here = true; break;
+        case 'o': start.hosts = optarg; break;
+        case 'm': start.mpiexec = optarg; break;
+        case 'v': start.verbose = true; break;
         case 'h': fputs(usage, stdout); return 0;
         default: return cli_wrong(argv[0], "'%s' is no option, or lacks its value", argv[optind - 1]);
         }
@@ -94,6 +119,9 @@ int verb_unstage(int argc, char **argv)
         dir = getenv("DLCACHE_STAGE");
     if (!dir || !*dir)
         return cli_wrong(argv[0], "no stage is named: give D, or --all");
+    const int status = here ? -1 : everywhere(&start, dir);
+    if (status >= 0)
+        return status;
     const int rc = stage_remove(dir);
     if (rc)
         cli_error("unstage: %s: %s", dir, reason(rc));

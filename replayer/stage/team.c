@@ -127,6 +127,12 @@ struct node_key {
     uint64_t dev;
 };
 
+/* What a rank tells the others. */
+struct card {
+    struct node_key key;
+    char host[sizeof ((struct team *)0)->host];
+};
+
 static void read_boot_id(char boot[40])
 {
     FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
@@ -140,22 +146,25 @@ static void read_boot_id(char boot[40])
 
 void team_form(struct team *t, dev_t dev)
 {
-    struct node_key key = {.dev = dev};
+    struct card card = {.key.dev = dev};
     MPI_Request request;
 
     *t = (struct team){.leaders = MPI_COMM_NULL};
     MPI_Comm_rank(MPI_COMM_WORLD, &t->rank);
     MPI_Comm_size(MPI_COMM_WORLD, &t->size);
     gethostname(t->host, sizeof t->host - 1);
-    read_boot_id(key.boot);
-    struct node_key *keys = memory_new((size_t)t->size, sizeof *keys);
-    MPI_Iallgather(&key, sizeof key, MPI_BYTE, keys, sizeof key, MPI_BYTE, MPI_COMM_WORLD, &request);
+    read_boot_id(card.key.boot);
+    memcpy(card.host, t->host, sizeof card.host);
+    struct card *cards = memory_new((size_t)t->size, sizeof *cards);
+    MPI_Iallgather(&card, sizeof card, MPI_BYTE, cards, sizeof card, MPI_BYTE, MPI_COMM_WORLD, &request);
     team_wait(&request);
     int first = 0;
-    while (memcmp(&keys[first], &key, sizeof key) != 0)
+    while (memcmp(&cards[first].key, &card.key, sizeof card.key) != 0)
         first++;
     t->leader = first == t->rank;
-    free(keys);
+    for (int i = 0; i < t->size; i++)
+        t->several_hosts |= strcmp(cards[i].host, t->host) != 0;
+    free(cards);
     MPI_Comm_split(MPI_COMM_WORLD, t->leader ? 0 : MPI_UNDEFINED, t->rank, &t->leaders);
     int mine = t->leader;
     MPI_Allreduce(&mine, &t->nodes, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
@@ -170,7 +179,7 @@ bool team_agree(const struct team *t, struct outcome *o)
     team_wait(&request);
     if (lowest == t->size)
         return true;
-    if (t->rank == lowest && t->nodes > 1) {
+    if (t->rank == lowest && (t->nodes > 1 || t->several_hosts)) {
         const size_t n = strlen(o->message);
         snprintf(o->message + n, sizeof o->message - n, " (on %s)", t->host);
     }

@@ -15,6 +15,7 @@ struct team {
     int rank, size;   /* in MPI_COMM_WORLD; rank 0 reads */
     bool leader;      /* lays down on its node: the lowest rank there */
     int nodes;        /* number of leaders */
+    bool several_hosts; /* by their names: for messages */
     MPI_Comm leaders; /* of the leaders, rank 0 first; MPI_COMM_NULL for the others */
     char host[64];
 };

@@ -1,0 +1,40 @@
+/* One process on every node of a job: how `dlcache stage` and `dlcache unstage` start themselves where they are called
+ * by a batch script, outside of any step. */
+#ifndef DLCACHE_START_H
+#define DLCACHE_START_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum start_kind {
+    START_HERE,   /* a rank already, or no job: go on in this process */
+    START_LAUNCH, /* run the command of the plan */
+    START_REFUSE, /* it cannot be told how: `why` */
+};
+
+#define START_WORDS 24 /* of a launcher, before the program's own arguments */
+
+struct start_plan {
+    enum start_kind kind;
+    const char *manager;       /* "Slurm", …; of START_LAUNCH */
+    char *words[START_WORDS];  /* the launcher and its options: heap */
+    size_t count;
+    char *why;                 /* of START_REFUSE; of START_HERE a warning, or NULL: heap */
+};
+
+/* What to do in a process with the environment `envp`. `hosts`: a file with the name of a host a line, for mpiexec; or
+ * NULL. `mpiexec`: the one to use, or NULL for the one that the stager was built for. Reads PBS_NODEFILE and
+ * LSB_DJOB_HOSTFILE, and nothing else. */
+void start_plan(struct start_plan *p, char *const *envp, const char *hosts, const char *mpiexec);
+void start_free(struct start_plan *p);
+
+/* The environment of the launcher: what asks it for another number or kind of tasks than the plan's is taken away. */
+void start_clean_environment(void);
+
+/* The command line, as one would type it in a shell: heap. `argv`: the program and its arguments. */
+char *start_text(const struct start_plan *p, char *const *argv);
+
+/* Becomes the launcher. Comes back with errno where that fails. */
+void start_launch(const struct start_plan *p, char *const *argv);
+
+#endif
