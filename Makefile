@@ -50,8 +50,8 @@ run := $(core) $(wildcard libdlcache/bare/*.c) $(wildcard replayer/launch/*.c)
 common := $(core) $(wildcard facts/*.c) $(wildcard manifests/*.c)
 stage := $(common) $(wildcard replayer/attach/*.c) $(wildcard replayer/image/*.c) $(wildcard replayer/stage/*.c)
 command := $(common) $(wildcard cli/*.c) $(wildcard replayer/attach/*.c) $(wildcard replayer/start/*.c) \
-	$(filter-out recorder/note.c,$(wildcard recorder/*.c))
-check := $(filter-out cli/main.c,$(command)) $(wildcard replayer/image/*.c) $(wildcard test/check/*.c)
+	$(wildcard replayer/image/*.c) $(filter-out recorder/note.c,$(wildcard recorder/*.c))
+check := $(filter-out cli/main.c,$(command)) $(wildcard test/check/*.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/$(1)/%.o,$(2))
 products := $(addprefix $(BUILD)/,libdlcache.so libdlcache-audit.so dlcache-run dlcache dlcache-stage)
@@ -97,7 +97,7 @@ $(BUILD)/dlcache-run: $(call obj,bare,$(run))
 
 $(BUILD)/dlcache: $(call obj,host,$(command))
 	$(say) LD $@
-	$(Q)$(CC) $(san) $(LDFLAGS) $^ $(dep_libs) -o $@
+	$(Q)$(CC) $(san) -pthread $(LDFLAGS) $^ $(dep_libs) -o $@
 
 $(BUILD)/dlcache-stage: $(call obj,mpi,$(stage))
 	$(say) LD $@

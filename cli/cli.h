@@ -11,6 +11,7 @@
 int verb_record(int argc, char **argv);
 int verb_show(int argc, char **argv);
 int verb_diff(int argc, char **argv);
+int verb_pack(int argc, char **argv);
 int verb_stage(int argc, char **argv);
 int verb_run(int argc, char **argv);
 int verb_env(int argc, char **argv);

@@ -14,6 +14,7 @@ static const struct verb {
     {"record", verb_record, "run a command, and write down what it touches"},
     {"show", verb_show, "summarize a manifest"},
     {"diff", verb_diff, "say how two manifests differ"},
+    {"pack", verb_pack, "build what is staged before the job, in one file"},
     {"stage", verb_stage, "read what a manifest names once, and lay it down in the memory of every node (MPI)"},
     {"run", verb_run, "run a command attached to a stage"},
     {"env", verb_env, "print the environment that attaches a command to a stage"},

@@ -159,6 +159,20 @@ struct dlc_state {
     uint64_t reserved[16];
 };
 
+/* FORMAT.md 9: the end of an image file, behind the digests of its chunks. */
+#define DLC_TRAILER_MAGIC "DLCCHUNK"
+
+struct dlc_trailer {
+    char magic[8];
+    uint32_t version;
+    uint32_t size;
+    uint64_t chunk;         /* bytes of a chunk; the last one may be shorter */
+    uint64_t count;         /* of chunks */
+    uint64_t digests_check;
+    uint64_t index_check;   /* the digest of the index leaves the times of access out */
+    uint64_t check;
+};
+
 /* What lies in the mirror under a node's name. */
 struct dlc_mirror {
     uint64_t ino;   /* 0: nothing (or a symlink to the original) */

@@ -297,5 +297,6 @@ void built_free(struct built *b)
     for (size_t i = 0; i < b->source_count; i++)
         free(b->sources[i].path);
     free(b->sources);
+    free(b->digests);
     *b = (struct built){0};
 }

@@ -11,10 +11,12 @@
 
 /* A file to be read: its contents go to offset `data` behind the index. */
 struct image_source {
-    char *path;    /* canonical */
-    uint64_t size; /* when it was looked at, bytes */
-    uint64_t data; /* a multiple of 8; ascending */
-    uint32_t node; /* the first of its names */
+    char *path;         /* canonical */
+    uint64_t size;      /* bytes wanted */
+    uint64_t offset;    /* of the first of them in the file */
+    uint64_t file_size; /* when it was looked at, bytes */
+    uint64_t data;      /* a multiple of 8; ascending */
+    uint32_t node;      /* the first of its names; DLC_NONE: a packed image, the contents of all */
     uint64_t ino;  /* as in the index: what is read has to be what was looked at */
     int64_t mtime, ctime; /* seconds */
     uint32_t mtime_ns, ctime_ns;
@@ -35,6 +37,7 @@ struct built {
     uint64_t index_size, data_size;
     struct image_source *sources;
     size_t source_count;
+    uint8_t (*digests)[16]; /* of a packed image: one a chunk; else NULL: heap */
     struct build_report report;
 };
 

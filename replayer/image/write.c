@@ -330,6 +330,7 @@ static struct image_source source_of(const struct planned_data *d)
     return (struct image_source){
         .path = memory_text(d->path),
         .size = x->stx_size,
+        .file_size = x->stx_size,
         .data = d->data,
         .node = d->node->index,
         .ino = x->stx_ino,

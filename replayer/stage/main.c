@@ -1,7 +1,5 @@
 /* dlcache stage: one rank reads what a manifest names, and every node lays it down. MPI; run by `dlcache stage`. */
 #include <errno.h>
-#include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <mpi.h>
@@ -15,54 +13,20 @@
 #include <unistd.h>
 
 #include "facts/memory.h"
+#include "facts/progress.h"
 #include "libdlcache/attach.h"
 #include "libdlcache/stage.h"
 #include "manifests/manifest.h"
-#include "replayer/attach/locate.h"
-#include "replayer/image/build.h"
-#include "replayer/stage/laydown.h"
-#include "replayer/stage/place.h"
 #include "replayer/attach/probe.h"
-#include "replayer/stage/source.h"
+#include "replayer/image/build.h"
+#include "replayer/image/drift.h"
+#include "replayer/image/file.h"
+#include "replayer/image/source.h"
+#include "replayer/stage/laydown.h"
+#include "replayer/stage/options.h"
+#include "replayer/stage/parts.h"
+#include "replayer/stage/place.h"
 #include "replayer/stage/team.h"
-
-static const char usage[] =
-    "usage: dlcache stage [OPTION]... M\n"
-    "Read what the manifest M names, once, broadcast it over MPI, and lay it down in the memory of every node. Prints the\n"
-    "stage's directory D, and nothing else, on standard output; then: D/run CMD...\n"
-    "\n"
-    "In a batch script of Slurm, PBS or LSF it starts itself on every node of the job: D=$(dlcache stage M). Started by\n"
-    "srun or mpiexec it is a rank, and there may be any number: one on each node works, the others wait. Outside of a job\n"
-    "it stages on this node.\n"
-    "\n"
-    "  --dir A:B:C    places to try for the stage (default /dev/shm)\n"
-    "  --strict       an entry of M that is gone or cannot be read is an error, not a warning\n"
-    "  --json         the summary on standard error as JSON\n"
-    "  --verbose, -v  say by which command it starts itself\n"
-    "  --hosts FILE   start with mpiexec on the hosts that FILE names, one a line\n"
-    "  --mpiexec CMD  the mpiexec to start with (default: $DLCACHE_MPIEXEC, or the one it was built with)\n"
-    "\n"
-    "The exit status is 0 where every node has its stage, 1 where one has not (then none has), 2 for wrong usage or a\n"
-    "manifest that cannot be read.\n";
-
-struct options {
-    const char *places, *manifest;
-    bool strict, json;
-};
-
-/* What goes to every node beside the image: read once, by rank 0. */
-static struct part {
-    const char *file, *name;
-    mode_t mode;
-    void *data;
-    uint64_t bytes;
-} parts[] = {
-    {"dlcache-run", STAGE_RUN, 0500, NULL, 0},
-    {"libdlcache.so", STAGE_LIB, 0500, NULL, 0},
-    {"libdlcache-audit.so", STAGE_AUDIT, 0500, NULL, 0},
-};
-
-#define PARTS (sizeof parts / sizeof *parts)
 
 struct job {
     struct options o;
@@ -71,6 +35,7 @@ struct job {
     struct built built;      /* rank 0's; of the others, the index */
     struct view view;        /* of the image */
     struct laydown *laydown; /* leaders that do not reuse what they have */
+    char nodes_text[24];     /* "4 nodes" */
     bool reuse, committed;
     int reused;              /* nodes */
     bool drifted;
@@ -118,57 +83,7 @@ static double now(void)
     return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-/* -1 to go on, or the exit status. Before MPI_Init: every rank finds the same. */
-static int parse(struct options *o, int argc, char **argv)
-{
-    static const struct option longs[] = {{"dir", required_argument, NULL, 'd'}, {"strict", no_argument, NULL, 's'},
-                                          {"json", no_argument, NULL, 'j'},      {"help", no_argument, NULL, 'h'},
-                                          {NULL, 0, NULL, 0}};
-    int c;
-
-    *o = (struct options){.places = "/dev/shm"};
-    opterr = 0;
-    while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-        switch (c) {
-        case 'd': o->places = optarg; break;
-        case 's': o->strict = true; break;
-        case 'j': o->json = true; break;
-        case 'h': fputs(usage, stdout); return fflush(stdout) ? 1 : 0;
-        default:
-            fprintf(stderr, "dlcache: stage: '%s' is no option, or lacks its value (see dlcache stage --help)\n",
-                    argv[optind - 1]);
-            return 2;
-        }
-    }
-    if (optind + 1 != argc) {
-        fprintf(stderr, "dlcache: stage: %s (see dlcache stage --help)\n",
-                optind == argc ? "no manifest is named" : "more than one manifest is named");
-        return 2;
-    }
-    o->manifest = argv[optind];
-    return -1;
-}
-
 /* --- the steps -------------------------------------------------------------------------------------------------- */
-
-static void read_part(struct part *p, struct outcome *o)
-{
-    char *path = locate(p->file);
-    struct stat st;
-    const int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-
-    if (fd < 0 || fstat(fd, &st) != 0) {
-        outcome_fail(o, "%s: %s", path ? path : p->file, path ? strerror(errno) : "is not installed beside dlcache");
-    } else {
-        p->bytes = (uint64_t)st.st_size;
-        p->data = memory_check(malloc(p->bytes + 1));
-        if (read(fd, p->data, p->bytes) != st.st_size)
-            outcome_fail(o, "%s: %s", path, "it cannot be read whole");
-    }
-    if (fd >= 0)
-        close(fd);
-    free(path);
-}
 
 /* In the mirror a path is longer than it is. */
 static void drop_long(struct job *j)
@@ -183,23 +98,45 @@ static void drop_long(struct job *j)
     free(first);
 }
 
-/* Rank 0 alone: 2 is the exit status for a manifest that cannot be read. */
+static void say_drifted(const char *path, const char *what)
+{
+    fprintf(stderr, "dlcache: warning: %s %s; it is left to the file system\n", path, what);
+}
+
+/* A packed image, less what is not as it was. */
+static int open_packed(struct job *j, char **error)
+{
+    const long drifted = image_file_open(&j->built, j->o.source, error) != 0 ? -1
+                         : j->o.check ? image_drop_drifted(j->built.index, say_drifted)
+                                      : 0;
+
+    if (drifted < 0) {
+        if (!*error)
+            *error = memory_text("no thread can be started to look at the files with");
+        return -1;
+    }
+    j->built.report.drifted = (uint64_t)drifted;
+    return 0;
+}
+
+/* Rank 0 alone: 2 is the exit status for what cannot be read. */
 static int build(struct job *j, struct outcome *o)
 {
+    struct manifest *m = NULL;
     char *error = NULL;
-    struct manifest *m = manifest_load(j->o.manifest, &error);
     int status = 0;
 
-    if (!m) {
-        outcome_fail(o, "%s", error);
+    if (image_file_is(j->o.source))
+        status = open_packed(j, &error) ? 2 : 0;
+    else if (!(m = manifest_load(j->o.source, &error)))
         status = 2;
-    } else if (build_image(m, j->o.strict, &j->built, &error) != 0) {
-        outcome_fail(o, "%s", error);
+    else if (build_image(m, j->o.strict, &j->built, &error) != 0)
         status = 1;
+    if (status) {
+        outcome_fail(o, "%s", error);
     } else {
         drop_long(j);
-        for (size_t i = 0; i < PARTS; i++)
-            read_part(&parts[i], o);
+        parts_read(o);
     }
     manifest_free(m);
     free(error);
@@ -224,43 +161,16 @@ static void open_view(struct job *j, struct outcome *o)
 
 static void share_index(struct job *j)
 {
-    uint64_t sizes[2 + PARTS] = {j->built.index_size, j->built.data_size};
+    uint64_t sizes[2] = {j->built.index_size, j->built.data_size};
     const bool reader = j->team.rank == 0;
 
-    for (size_t i = 0; i < PARTS; i++)
-        sizes[2 + i] = parts[i].bytes;
     team_broadcast(&j->team, sizes, sizeof sizes);
     j->built.index_size = sizes[0];
     j->built.data_size = sizes[1];
     if (!reader)
         j->built.index = memory_check(malloc(sizes[0]));
     team_broadcast(&j->team, j->built.index, sizes[0]);
-    for (size_t i = 0; i < PARTS; i++) {
-        parts[i].bytes = sizes[2 + i];
-        if (!reader)
-            parts[i].data = memory_check(malloc(parts[i].bytes + 1));
-        team_broadcast(&j->team, parts[i].data, parts[i].bytes);
-    }
-}
-
-/* The file of the stage that is there holds these bytes. */
-static bool same_part(const char *dir, const struct part *p)
-{
-    char *path = memory_join(dir, p->name, strlen(p->name));
-    struct stat st;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    bool same = false;
-
-    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == p->bytes && p->bytes) {
-        void *there = mmap(NULL, p->bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-        same = there != MAP_FAILED && memcmp(there, p->data, p->bytes) == 0;
-        if (there != MAP_FAILED)
-            munmap(there, p->bytes);
-    }
-    if (fd >= 0)
-        close(fd);
-    free(path);
-    return same;
+    parts_share(&j->team);
 }
 
 /* A stage of the same image that nobody has changed since, and that a program started here will take. */
@@ -272,9 +182,8 @@ static bool is_there(const struct job *j)
     if (attach(&s, &settings) != 0)
         return false;
     struct dlc_state *state = s.view.state;
-    bool same = memcmp(s.view.image.header->digest, j->view.image.header->digest, 16) == 0 && !state->any_dirty;
-    for (size_t i = 0; i < PARTS && same; i++)
-        same = same_part(j->place.dir, &parts[i]);
+    const bool same = memcmp(s.view.image.header->digest, j->view.image.header->digest, 16) == 0 && !state->any_dirty &&
+                      parts_are_in(j->place.dir);
     stage_close(&s);
     return same;
 }
@@ -288,14 +197,22 @@ static void begin(struct job *j, struct outcome *o)
     j->reuse = is_there(j);
     if (j->reuse)
         return;
-    uint64_t bytes = laydown_bytes(&j->view.image);
-    for (size_t i = 0; i < PARTS; i++)
-        bytes += parts[i].bytes + 4096;
+    const uint64_t bytes = laydown_bytes(&j->view.image) + parts_bytes();
     place_check_space(&j->place, bytes, (uint64_t)j->view.image.node_count + 16, o);
     if (!o->failed)
         place_begin(&j->place, o);
     if (!o->failed)
         j->laydown = laydown_begin(&j->place, &j->view, o);
+}
+
+static void lay_chunk(struct job *j, const char *chunk, uint64_t bytes, struct outcome *o)
+{
+    if (!j->laydown || o->failed)
+        return;
+    if (chunk_is_whole(chunk, bytes))
+        laydown_data(j->laydown, chunk, bytes, o);
+    else
+        outcome_fail(o, "contents arrived damaged: they are not what their digest says");
 }
 
 /* The contents, from the reader through every leader into its mirror: while a chunk is on its way, the next one is
@@ -307,13 +224,13 @@ static void stream(struct job *j, struct source *source, struct outcome *o)
     uint64_t laying_bytes = 0;
 
     for (int i = 0; i < 2 && !source; i++)
-        own[i] = memory_check(malloc(SOURCE_CHUNK));
+        own[i] = memory_check(malloc(SOURCE_CHUNK + CHUNK_DIGEST));
     for (uint64_t at = 0, n = 0; at < total; at += SOURCE_CHUNK, n++) {
-        const uint64_t bytes = total - at < SOURCE_CHUNK ? total - at : SOURCE_CHUNK;
+        const uint64_t bytes = chunk_bytes(total, n);
         char *chunk = source ? source_next(source) : own[n % 2];
-        MPI_Request request = team_broadcast_begin(&j->team, chunk, bytes);
-        if (laying && j->laydown && !o->failed)
-            laydown_data(j->laydown, laying, laying_bytes, o);
+        MPI_Request request = team_broadcast_begin(&j->team, chunk, bytes + CHUNK_DIGEST);
+        if (laying)
+            lay_chunk(j, laying, laying_bytes, o);
         if (j->team.nodes > 1)
             team_wait(&request);
         /* The chunk before is laid down, and has been sent. */
@@ -321,10 +238,13 @@ static void stream(struct job *j, struct source *source, struct outcome *o)
             source_release(source);
         laying = chunk;
         laying_bytes = bytes;
+        if (j->team.rank == 0)
+            progress_bytes_at(at + bytes, total, j->nodes_text);
         team_look();
     }
-    if (laying && j->laydown && !o->failed)
-        laydown_data(j->laydown, laying, laying_bytes, o);
+    if (laying)
+        lay_chunk(j, laying, laying_bytes, o);
+    progress_end();
     free(own[0]);
     free(own[1]);
 }
@@ -346,16 +266,10 @@ static void share_bad(struct job *j, uint32_t *bad, size_t bad_count, struct out
 
 static void finish(struct job *j, struct outcome *o)
 {
-    char path[sizeof j->place.temporary + 16];
-
     if (!j->laydown)
         return;
     laydown_finish(j->laydown, o);
-    snprintf(path, sizeof path, "%s/lib", j->place.temporary);
-    if (!o->failed && mkdir(path, 0700) != 0)
-        outcome_fail(o, "%s: %s", path, strerror(errno));
-    for (size_t i = 0; i < PARTS; i++)
-        laydown_file(j->laydown, parts[i].name, parts[i].data, parts[i].bytes, parts[i].mode, o);
+    parts_lay_down(j->laydown, j->place.temporary, o);
     laydown_file(j->laydown, STAGE_INDEX, j->built.index, j->built.index_size, 0400, o);
     if (o->failed)
         return;
@@ -385,8 +299,8 @@ static void summary(const struct job *j)
                 seconds);
         return;
     }
-    fprintf(stderr, "dlcache: staged %" PRIu64 " files, %.1f MB, %" PRIu64 " names on %d node%s in %.2f s", r->files,
-            (double)r->bytes / 1e6, r->names, j->team.nodes, j->team.nodes == 1 ? "" : "s", seconds);
+    fprintf(stderr, "dlcache: staged %" PRIu64 " files, %.1f MB, %" PRIu64 " names on %s in %.2f s", r->files,
+            (double)r->bytes / 1e6, r->names, j->nodes_text, seconds);
     if (j->reused == j->team.nodes)
         fputs(" (it was there already)", stderr);
     else if (j->reused)
@@ -437,12 +351,14 @@ static int work(struct job *j, struct outcome *o)
             MPI_Allreduce(&(int){j->reuse}, &j->reused, 1, MPI_INT, MPI_SUM, j->team.leaders);
         else
             j->reused = j->reuse;
-        if (!all_reuse && j->team.rank == 0 && !(source = source_start(&j->built)))
+        if (!all_reuse && j->team.rank == 0 && !(source = source_start(&j->built, team_look)))
             outcome_fail(o, "no thread can be started to read with");
         if (!all_reuse && team_least(&j->team, j->team.rank == 0 ? source != NULL : 1) == 1) {
             stream(j, source, o);
-            if (source)
-                source_finish(source, &bad, &bad_count);
+            char *error = NULL;
+            if (source && source_finish(source, &bad, &bad_count, &error) != 0)
+                outcome_fail(o, "%s", error);
+            free(error);
             share_bad(j, bad, bad_count, o);
         }
         if (!o->failed)
@@ -467,7 +383,7 @@ int main(int argc, char **argv)
 
     if (argc == 2 && strcmp(argv[1], PROBE_ARGUMENT) == 0)
         return 0;
-    status = parse(&j.o, argc, argv);
+    status = options_parse(&j.o, argc, argv);
     if (status >= 0)
         return status;
     MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
@@ -478,6 +394,7 @@ int main(int argc, char **argv)
         umask(077);
         place_choose(&j.place, j.o.places, &o);
         team_form(&j.team, j.place.dev);
+        snprintf(j.nodes_text, sizeof j.nodes_text, "%d node%s", j.team.nodes, j.team.nodes == 1 ? "" : "s");
         status = team_agree(&j.team, &o) ? work(&j, &o) : 1;
         place_abandon(&j.place);
         if (j.team.rank == 0) {
@@ -496,8 +413,7 @@ int main(int argc, char **argv)
         laydown_free(j.laydown);
     }
     built_free(&j.built);
-    for (size_t i = 0; i < PARTS; i++)
-        free(parts[i].data);
+    parts_free();
     MPI_Finalize();
     return status;
 }

@@ -1,4 +1,4 @@
-#include "replayer/stage/source.h"
+#include "replayer/image/source.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,10 +10,11 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "facts/memory.h"
+#include "libdlcache/format.h"
 #include "replayer/image/tree.h"
-#include "replayer/stage/team.h"
 
 /* The part of a file that lies in one chunk. */
 struct piece {
@@ -34,11 +35,13 @@ struct open_file {
 
 struct source {
     const struct built *built;
+    void (*idle)(void);
     struct piece *pieces;
     size_t piece_count;
     struct open_file *files; /* one a source */
     uint64_t chunks;
-    uint32_t *missing;       /* pieces that are not read yet, one a chunk */
+    uint32_t *left;          /* atomic: pieces that are not read yet, one a chunk */
+    bool *ready;             /* one a chunk */
     char *ring[SOURCE_RING];
 
     pthread_mutex_t lock;
@@ -47,6 +50,7 @@ struct source {
     uint64_t taken;          /* chunks that source_next gave */
     uint64_t released;       /* chunks whose place in the ring is free again */
     int stop;
+    uint64_t wrong;          /* chunks of a packed image that are not what their digest says */
     pthread_t threads[SOURCE_THREADS];
     unsigned thread_count;
 };
@@ -66,7 +70,7 @@ static void cut(struct source *s)
             const uint64_t n = from->size - done < room ? from->size - done : room;
             s->pieces = memory_grow(s->pieces, &capacity, s->piece_count + 1, sizeof *s->pieces);
             s->pieces[s->piece_count++] = (struct piece){i, done, at / SOURCE_CHUNK, at % SOURCE_CHUNK, n};
-            s->missing[at / SOURCE_CHUNK]++;
+            s->left[at / SOURCE_CHUNK]++;
             s->files[i].left++;
             done += n;
         } while (done < from->size);
@@ -80,7 +84,7 @@ static int look(int fd, const struct image_source *from)
 
     if (fstat(fd, &st) != 0)
         return errno;
-    const bool same = S_ISREG(st.st_mode) && (uint64_t)st.st_size == from->size && st.st_ino == from->ino &&
+    const bool same = S_ISREG(st.st_mode) && (uint64_t)st.st_size == from->file_size && st.st_ino == from->ino &&
                       st.st_mtim.tv_sec == from->mtime && (uint32_t)st.st_mtim.tv_nsec == from->mtime_ns &&
                       st.st_ctim.tv_sec == from->ctime && (uint32_t)st.st_ctim.tv_nsec == from->ctime_ns;
     return same ? 0 : ESTALE;
@@ -118,7 +122,7 @@ static void read_piece(struct source *s, const struct piece *piece)
     const int fd = f->fd;
     pthread_mutex_unlock(&f->lock);
     while (!error && done < piece->size) {
-        const ssize_t n = pread(fd, to + done, piece->size - done, (off_t)(piece->file_off + done));
+        const ssize_t n = pread(fd, to + done, piece->size - done, (off_t)(from->offset + piece->file_off + done));
         if (n > 0)
             done += (uint64_t)n;
         else if (n == 0)
@@ -133,6 +137,31 @@ static void read_piece(struct source *s, const struct piece *piece)
     if (--f->left == 0 && f->fd >= 0)
         close_last(f, from);
     pthread_mutex_unlock(&f->lock);
+}
+
+static void digest(const void *chunk, uint64_t bytes, XXH128_canonical_t *out)
+{
+    XXH128_canonicalFromHash(out, XXH3_128bits(chunk, bytes));
+}
+
+bool chunk_is_whole(const void *chunk, uint64_t bytes)
+{
+    XXH128_canonical_t is;
+
+    digest(chunk, bytes, &is);
+    return memcmp(is.digest, (const char *)chunk + bytes, CHUNK_DIGEST) == 0;
+}
+
+/* All pieces of the chunk are read: true where it is what a packed image says, if it comes from one. */
+static bool end_chunk(struct source *s, uint64_t n)
+{
+    char *chunk = s->ring[n % SOURCE_RING];
+    const uint64_t bytes = chunk_bytes(s->built->data_size, n);
+    XXH128_canonical_t is;
+
+    digest(chunk, bytes, &is);
+    memcpy(chunk + bytes, is.digest, CHUNK_DIGEST);
+    return !s->built->digests || memcmp(is.digest, s->built->digests[n], CHUNK_DIGEST) == 0;
 }
 
 static void *work(void *arg)
@@ -152,28 +181,36 @@ static void *work(void *arg)
         s->next_piece++;
         pthread_mutex_unlock(&s->lock);
         read_piece(s, piece);
-        pthread_mutex_lock(&s->lock);
-        if (--s->missing[piece->chunk] == 0)
+        if (__atomic_sub_fetch(&s->left[piece->chunk], 1, __ATOMIC_ACQ_REL) == 0) {
+            const bool right = end_chunk(s, piece->chunk);
+            pthread_mutex_lock(&s->lock);
+            s->wrong += !right;
+            s->ready[piece->chunk] = true;
             pthread_cond_broadcast(&s->moved);
+        } else {
+            pthread_mutex_lock(&s->lock);
+        }
     }
     pthread_mutex_unlock(&s->lock);
     return NULL;
 }
 
-struct source *source_start(const struct built *built)
+struct source *source_start(const struct built *built, void (*idle)(void))
 {
     struct source *s = memory_new(1, sizeof *s);
 
     s->built = built;
+    s->idle = idle;
     s->chunks = (built->data_size + SOURCE_CHUNK - 1) / SOURCE_CHUNK;
-    s->missing = memory_new(s->chunks, sizeof *s->missing);
+    s->left = memory_new(s->chunks, sizeof *s->left);
+    s->ready = memory_new(s->chunks, sizeof *s->ready);
     s->files = memory_new(built->source_count, sizeof *s->files);
     for (size_t i = 0; i < built->source_count; i++) {
         pthread_mutex_init(&s->files[i].lock, NULL);
         s->files[i].fd = -1;
     }
     for (unsigned i = 0; i < SOURCE_RING; i++)
-        s->ring[i] = memory_new(1, SOURCE_CHUNK);
+        s->ring[i] = memory_new(1, SOURCE_CHUNK + CHUNK_DIGEST);
     cut(s);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->moved, NULL);
@@ -183,8 +220,10 @@ struct source *source_start(const struct built *built)
     if (s->thread_count == 0) {
         uint32_t *bad;
         size_t count;
-        source_finish(s, &bad, &count);
+        char *error = NULL;
+        source_finish(s, &bad, &count, &error);
         free(bad);
+        free(error);
         return NULL;
     }
     return s;
@@ -194,14 +233,15 @@ void *source_next(struct source *s)
 {
     pthread_mutex_lock(&s->lock);
     const uint64_t chunk = s->taken++;
-    while (s->missing[chunk]) {
+    while (!s->ready[chunk]) {
         struct timespec until;
         clock_gettime(CLOCK_REALTIME, &until);
         until.tv_nsec += 100000000;
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
         pthread_cond_timedwait(&s->moved, &s->lock, &until);
-        team_look(); /* a file system that is slow must not keep a signal waiting */
+        if (s->idle)
+            s->idle(); /* a file system that is slow must not keep a signal waiting */
     }
     pthread_mutex_unlock(&s->lock);
     return s->ring[chunk % SOURCE_RING];
@@ -215,7 +255,35 @@ void source_release(struct source *s)
     pthread_mutex_unlock(&s->lock);
 }
 
-void source_finish(struct source *s, uint32_t **bad, size_t *count)
+/* The node is left to the file system; of a packed image nothing can be. */
+static void tell_bad(struct source *s, uint32_t *bad, size_t *count, char **error)
+{
+    for (size_t i = 0; i < s->built->source_count; i++) {
+        const struct image_source *from = &s->built->sources[i];
+        struct open_file *f = &s->files[i];
+        if (f->fd >= 0)
+            close(f->fd);
+        pthread_mutex_destroy(&f->lock);
+        if (!f->error)
+            continue;
+        const char *why = f->error == ESTALE ? "it changed while it was read" : strerror(f->error);
+        if (from->node == DLC_NONE) {
+            if (!*error && asprintf(error, "%s: %s", from->path, why) < 0)
+                memory_check(NULL);
+            continue;
+        }
+        if (*count < 10)
+            fprintf(stderr, "dlcache: warning: %s: %s; it is left to the file system\n", from->path, why);
+        bad[(*count)++] = from->node;
+    }
+    if (*count > 10)
+        fprintf(stderr, "dlcache: warning: … and %zu more files that could not be read\n", *count - 10);
+    if (s->wrong && !*error && asprintf(error, "%s: it is damaged: the contents are not what their digests say",
+                                        s->built->sources[0].path) < 0)
+        memory_check(NULL);
+}
+
+int source_finish(struct source *s, uint32_t **bad, size_t *count, char **error)
 {
     pthread_mutex_lock(&s->lock);
     s->stop = 1;
@@ -226,25 +294,16 @@ void source_finish(struct source *s, uint32_t **bad, size_t *count)
 
     *bad = memory_new(s->built->source_count, sizeof **bad);
     *count = 0;
-    for (size_t i = 0; i < s->built->source_count; i++) {
-        struct open_file *f = &s->files[i];
-        if (f->fd >= 0)
-            close(f->fd);
-        if (f->error) {
-            if ((*bad)[*count] = s->built->sources[i].node, ++*count <= 10)
-                fprintf(stderr, "dlcache: warning: %s: %s; it is left to the file system\n", s->built->sources[i].path,
-                        f->error == ESTALE ? "it changed while it was read" : strerror(f->error));
-        }
-        pthread_mutex_destroy(&f->lock);
-    }
-    if (*count > 10)
-        fprintf(stderr, "dlcache: warning: … and %zu more files that could not be read\n", *count - 10);
+    *error = NULL;
+    tell_bad(s, *bad, count, error);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->moved);
     for (unsigned i = 0; i < SOURCE_RING; i++)
         free(s->ring[i]);
     free(s->pieces);
     free(s->files);
-    free(s->missing);
+    free(s->left);
+    free(s->ready);
     free(s);
+    return *error ? -1 : 0;
 }

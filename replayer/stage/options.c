@@ -1,0 +1,58 @@
+#include "replayer/stage/options.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static const char usage[] =
+    "usage: dlcache stage [OPTION]... M|I\n"
+    "Read what the manifest M names, or the image I that `dlcache pack` made, once, broadcast it over MPI, and lay it\n"
+    "down in the memory of every node. Prints the stage's directory D, and nothing else, on standard output; then:\n"
+    "D/run CMD...\n"
+    "\n"
+    "In a batch script of Slurm, PBS or LSF it starts itself on every node of the job: D=$(dlcache stage M). Started by\n"
+    "srun or mpiexec it is a rank, and there may be any number: one on each node works, the others wait. Outside of a job\n"
+    "it stages on this node.\n"
+    "\n"
+    "  --dir A:B:C    places to try for the stage (default /dev/shm)\n"
+    "  --strict       an entry of M that is gone or cannot be read is an error, not a warning\n"
+    "  --no-check     of I: do not look whether the files are still what they were when it was packed\n"
+    "  --json         the summary on standard error as JSON\n"
+    "  --verbose, -v  say by which command it starts itself\n"
+    "  --hosts FILE   start with mpiexec on the hosts that FILE names, one a line\n"
+    "  --mpiexec CMD  the mpiexec to start with (default: $DLCACHE_MPIEXEC, or the one it was built with)\n"
+    "\n"
+    "The exit status is 0 where every node has its stage, 1 where one has not (then none has), 2 for wrong usage or what\n"
+    "cannot be read.\n";
+
+int options_parse(struct options *o, int argc, char **argv)
+{
+    static const struct option longs[] = {{"dir", required_argument, NULL, 'd'}, {"strict", no_argument, NULL, 's'},
+                                          {"json", no_argument, NULL, 'j'},      {"no-check", no_argument, NULL, 'n'},
+                                          {"help", no_argument, NULL, 'h'},      {NULL, 0, NULL, 0}};
+    int c;
+
+    *o = (struct options){.places = "/dev/shm", .check = true};
+    opterr = 0;
+    while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+        switch (c) {
+        case 'd': o->places = optarg; break;
+        case 's': o->strict = true; break;
+        case 'j': o->json = true; break;
+        case 'n': o->check = false; break;
+        case 'h': fputs(usage, stdout); return fflush(stdout) ? 1 : 0;
+        default:
+            fprintf(stderr, "dlcache: stage: '%s' is no option, or lacks its value (see dlcache stage --help)\n",
+                    argv[optind - 1]);
+            return 2;
+        }
+    }
+    if (optind + 1 != argc) {
+        fprintf(stderr, "dlcache: stage: %s (see dlcache stage --help)\n",
+                optind == argc ? "no manifest or image is named"
+                                : "more than one manifest or image is named");
+        return 2;
+    }
+    o->source = argv[optind];
+    return -1;
+}

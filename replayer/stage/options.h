@@ -1,0 +1,15 @@
+/* The options of dlcache-stage. */
+#ifndef DLCACHE_STAGE_OPTIONS_H
+#define DLCACHE_STAGE_OPTIONS_H
+
+#include <stdbool.h>
+
+struct options {
+    const char *places, *source; /* A:B:C; the manifest or image */
+    bool strict, json, check;
+};
+
+/* -1 to go on, or the exit status. Before MPI_Init: every rank finds the same. */
+int options_parse(struct options *o, int argc, char **argv);
+
+#endif
