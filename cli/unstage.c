@@ -14,12 +14,14 @@
 
 static const char usage[] =
     "usage: dlcache unstage [D]\n"
-    "       dlcache unstage --all [--dir A:B:C]\n"
+    "       dlcache unstage --all|--stale [--dir A:B:C]\n"
     "Remove the stage D, or all of yours. In a batch script of Slurm, PBS or LSF D is removed on every node of the job.\n"
     "\n"
     "  D            the directory that dlcache stage printed (default: $DLCACHE_STAGE)\n"
     "  --here       on this node only\n"
     "  --all        every stage of yours in the places, on this node\n"
+    "  --stale      those of jobs that are over, and what was interrupted; as root, everybody's. Fit for an epilog,\n"
+    "               where it removes the ending job's\n"
     "  --dir A:B:C  the places (default: /dev/shm)\n"
     "  --hosts FILE, --mpiexec CMD, -v, --verbose\n"
     "               as of dlcache stage\n"
@@ -37,13 +39,15 @@ static const char *reason(int rc)
     }
 }
 
-static int remove_all(const char *places)
+static int remove_many(const char *places, bool stale)
 {
     char *list = memory_text(places), *rest = list;
-    int removed = 0, status = 0;
+    int removed = 0, untold = 0, status = 0;
 
     for (const char *place; (place = strsep(&rest, ":"));) {
-        const int rc = *place ? stage_remove_all(place) : 0;
+        int here = 0;
+        const int rc = !*place ? 0 : stale ? stage_remove_stale(place, &here) : stage_remove_all(place);
+        untold += here;
         if (rc >= 0) {
             removed += rc;
         } else {
@@ -52,6 +56,9 @@ static int remove_all(const char *places)
         }
     }
     free(list);
+    if (untold)
+        cli_error("unstage: %d stage%s left alone: whether the job is over cannot be told", untold,
+                  untold == 1 ? "" : "s");
     cli_error("%d stage%s removed", removed, removed == 1 ? "" : "s");
     return status;
 }
@@ -82,6 +89,7 @@ static int everywhere(const struct start_options *start, const char *dir)
 int verb_unstage(int argc, char **argv)
 {
     static const struct option longs[] = {{"all", no_argument, NULL, 'a'},
+                                          {"stale", no_argument, NULL, 's'},
                                           {"dir", required_argument, NULL, 'd'},
                                           {"here", no_argument, NULL, 'H'},
                                           {"hosts", required_argument, NULL, 'o'},
@@ -91,7 +99,7 @@ int verb_unstage(int argc, char **argv)
                                           {NULL, 0, NULL, 0}};
     const char *places = NULL, *dir = NULL;
     struct start_options start = {0};
-    bool all = false, here = false;
+    bool all = false, stale = false, here = false;
     int c;
 
     optind = 1;
@@ -99,6 +107,7 @@ int verb_unstage(int argc, char **argv)
     while ((c = getopt_long(argc, argv, "+hv", longs, NULL)) != -1) {
         switch (c) {
         case 'a': all = true; break;
+        case 's': stale = true; break;
         case 'd': places = optarg; break;
         case 'H': here = true; break;
         case 'o': start.hosts = optarg; break;
@@ -110,15 +119,15 @@ int verb_unstage(int argc, char **argv)
     }
     if (optind < argc)
         dir = argv[optind++];
-    if (optind < argc || (all && dir) || (places && !all))
-        return cli_wrong(argv[0], "either one stage, or --all");
+    if (optind < argc || (all || stale) + (dir != NULL) > 1 || (all && stale) || (places && !all && !stale))
+        return cli_wrong(argv[0], "either one stage, or --all, or --stale");
     detach(argv);
-    if (all)
-        return remove_all(places ? places : "/dev/shm");
+    if (all || stale)
+        return remove_many(places ? places : "/dev/shm", stale);
     if (!dir)
         dir = getenv("DLCACHE_STAGE");
     if (!dir || !*dir)
-        return cli_wrong(argv[0], "no stage is named: give D, or --all");
+        return cli_wrong(argv[0], "no stage is named: give D, --all or --stale");
     const int status = here ? -1 : everywhere(&start, dir);
     if (status >= 0)
         return status;

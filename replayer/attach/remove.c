@@ -13,6 +13,7 @@
 
 #include "facts/memory.h"
 #include "libdlcache/stage.h"
+#include "replayer/attach/removing.h"
 
 int tree_remove(int dirfd, const char *name)
 {
@@ -53,23 +54,21 @@ static void parent_name(char buf[32])
     snprintf(buf, 32, "dlcache-%u", (unsigned)geteuid());
 }
 
-/* The directory of all of the caller's stages below `place`: a descriptor, or -errno. */
-static int open_parent(const char *parent)
+int removing_open_parent(const char *parent, uid_t uid)
 {
     struct stat st;
     const int fd = open(parent, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
     if (fd < 0)
         return errno == ENOTDIR || errno == ELOOP ? -EINVAL : -errno;
-    if (fstat(fd, &st) != 0 || st.st_uid != geteuid() || st.st_mode & 077) {
+    if (fstat(fd, &st) != 0 || st.st_uid != uid || st.st_mode & 077) {
         close(fd);
         return -EPERM;
     }
     return fd;
 }
 
-/* It has a stage's parts: whole or not. */
-static int looks_like_stage(int parent, const char *name)
+int removing_looks_like_stage(int parent, const char *name, uid_t uid)
 {
     static const char *const parts[] = {STAGE_INDEX, STAGE_STATE, STAGE_MIRROR, STAGE_RUN};
     struct stat st;
@@ -79,7 +78,7 @@ static int looks_like_stage(int parent, const char *name)
         return -errno;
     if (!S_ISDIR(st.st_mode))
         return -EINVAL;
-    if (st.st_uid != geteuid())
+    if (st.st_uid != uid)
         return -EPERM;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (snprintf(path, sizeof path, "%s/%s", name, parts[i]) < (int)sizeof path &&
@@ -90,7 +89,7 @@ static int looks_like_stage(int parent, const char *name)
 
 /* Whoever lays down or removes something holds a lock on it, which ends with him. -EBUSY: somebody does, or it cannot
  * be told. */
-static int remove_leftover(int parent, const char *name)
+int removing_leftover(int parent, const char *name)
 {
     const int fd = openat(parent, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
@@ -104,16 +103,21 @@ static int remove_leftover(int parent, const char *name)
     return rc;
 }
 
-static int remove_one(int parent, const char *name)
+int removing_stage(int parent, const char *name)
 {
     char trash[300];
 
     snprintf(trash, sizeof trash, ".trash.%.200s.%ld", name, (long)getpid());
-    remove_leftover(parent, trash); /* process ids come again */
+    removing_leftover(parent, trash); /* process ids come again */
     if (renameat(parent, name, parent, trash) != 0)
         return -errno;
-    const int rc = remove_leftover(parent, trash);
+    const int rc = removing_leftover(parent, trash);
     return rc == -EBUSY || rc == -ENOENT ? 0 : rc; /* somebody sweeps it away already */
+}
+
+void removing_parent(const char *parent)
+{
+    rmdir(parent); /* ENOTEMPTY: another stage, or one that is being laid down */
 }
 
 int stage_remove(const char *dir)
@@ -132,12 +136,13 @@ int stage_remove(const char *dir)
         const char *parent = strrchr(path, '/') + 1;
         struct stat st;
         if (strcmp(parent, own) == 0) {
-            const int fd = open_parent(path);
-            rc = fd < 0 ? fd : looks_like_stage(fd, name);
+            const int fd = removing_open_parent(path, geteuid());
+            rc = fd < 0 ? fd : removing_looks_like_stage(fd, name, geteuid());
             if (rc == 0)
-                rc = remove_one(fd, name);
+                rc = removing_stage(fd, name);
             if (fd >= 0)
                 close(fd);
+            removing_parent(path);
         } else if (strncmp(parent, "dlcache-", 8) == 0) {
             rc = lstat(path, &st) == 0 ? -EPERM : -errno;
         }
@@ -150,7 +155,7 @@ int stage_remove(const char *dir)
 static int remove_below(const char *parent, bool stages)
 {
     int removed = 0, rc = 0;
-    const int fd = open_parent(parent);
+    const int fd = removing_open_parent(parent, geteuid());
 
     if (fd < 0)
         return fd == -ENOENT ? 0 : fd;
@@ -165,9 +170,9 @@ static int remove_below(const char *parent, bool stages)
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
             continue;
         const bool leftover = e->d_name[0] == '.';
-        if (!leftover && (!stages || looks_like_stage(fd, e->d_name) != 0))
+        if (!leftover && (!stages || removing_looks_like_stage(fd, e->d_name, geteuid()) != 0))
             continue;
-        const int one = leftover ? remove_leftover(fd, e->d_name) : remove_one(fd, e->d_name);
+        const int one = leftover ? removing_leftover(fd, e->d_name) : removing_stage(fd, e->d_name);
         if (one == 0)
             removed++;
         else if (one != -ENOENT && one != -EBUSY)
@@ -189,6 +194,7 @@ int stage_remove_all(const char *place)
     parent_name(own);
     char *parent = memory_join(place, own, strlen(own));
     const int rc = remove_below(parent, true);
+    removing_parent(parent);
     free(parent);
     return rc;
 }

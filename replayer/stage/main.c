@@ -195,10 +195,12 @@ static void begin(struct job *j, struct outcome *o)
         return;
     place_name(&j->place, j->view.image.header->digest);
     j->reuse = is_there(j);
-    if (j->reuse)
+    if (j->reuse) {
+        place_touch(&j->place);
         return;
+    }
     const uint64_t bytes = laydown_bytes(&j->view.image) + parts_bytes();
-    place_check_space(&j->place, bytes, (uint64_t)j->view.image.node_count + 16, o);
+    place_check_space(&j->place, bytes, (uint64_t)j->view.image.node_count + 16, j->o.max_bytes, o);
     if (!o->failed)
         place_begin(&j->place, o);
     if (!o->failed)
@@ -270,6 +272,9 @@ static void finish(struct job *j, struct outcome *o)
         return;
     laydown_finish(j->laydown, o);
     parts_lay_down(j->laydown, j->place.temporary, o);
+    char about[256];
+    about_format(&j->place.about, about);
+    laydown_file(j->laydown, STAGE_ABOUT, about, strlen(about), 0400, o);
     laydown_file(j->laydown, STAGE_INDEX, j->built.index, j->built.index_size, 0400, o);
     if (o->failed)
         return;
@@ -393,6 +398,8 @@ int main(int argc, char **argv)
         team_watch();
         umask(077);
         place_choose(&j.place, j.o.places, &o);
+        if (!j.o.keep)
+            about_job(&j.place.about);
         team_form(&j.team, j.place.dev);
         snprintf(j.nodes_text, sizeof j.nodes_text, "%d node%s", j.team.nodes, j.team.nodes == 1 ? "" : "s");
         status = team_agree(&j.team, &o) ? work(&j, &o) : 1;

@@ -2,6 +2,8 @@
 
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static const char usage[] =
@@ -17,6 +19,9 @@ static const char usage[] =
     "  --dir A:B:C    places to try for the stage (default /dev/shm)\n"
     "  --strict       an entry of M that is gone or cannot be read is an error, not a warning\n"
     "  --no-check     of I: do not look whether the files are still what they were when it was packed\n"
+    "  --keep         the stage is not the job's: it stays until `dlcache unstage`, and the next job of the same image\n"
+    "                 has it at once\n"
+    "  --max-bytes N  all of your stages on a node take no more than that (N, or Nk, NM, NG); kept ones give way\n"
     "  --json         the summary on standard error as JSON\n"
     "  --verbose, -v  say by which command it starts itself\n"
     "  --hosts FILE   start with mpiexec on the hosts that FILE names, one a line\n"
@@ -25,10 +30,32 @@ static const char usage[] =
     "The exit status is 0 where every node has its stage, 1 where one has not (then none has), 2 for wrong usage or what\n"
     "cannot be read.\n";
 
+/* "100", "20M", "1.5G": decimal prefixes, as the summary's. */
+static bool read_size(const char *text, uint64_t *bytes)
+{
+    static const char prefixes[] = "kMGT";
+    char *end;
+    const double n = strtod(text, &end);
+    double unit = 1;
+
+    if (end == text || !(n > 0))
+        return false;
+    const char *prefix = *end ? strchr(prefixes, *end == 'K' ? 'k' : *end) : NULL;
+    for (const char *p = prefixes; prefix && p <= prefix; p++)
+        unit *= 1000;
+    end += prefix != NULL;
+    end += *end == 'B';
+    if (*end || n * unit < 1 || n * unit > 1e18)
+        return false;
+    *bytes = (uint64_t)(n * unit);
+    return true;
+}
+
 int options_parse(struct options *o, int argc, char **argv)
 {
     static const struct option longs[] = {{"dir", required_argument, NULL, 'd'}, {"strict", no_argument, NULL, 's'},
                                           {"json", no_argument, NULL, 'j'},      {"no-check", no_argument, NULL, 'n'},
+                                          {"keep", no_argument, NULL, 'k'},      {"max-bytes", required_argument, NULL, 'm'},
                                           {"help", no_argument, NULL, 'h'},      {NULL, 0, NULL, 0}};
     int c;
 
@@ -40,6 +67,13 @@ int options_parse(struct options *o, int argc, char **argv)
         case 's': o->strict = true; break;
         case 'j': o->json = true; break;
         case 'n': o->check = false; break;
+        case 'k': o->keep = true; break;
+        case 'm':
+            if (!read_size(optarg, &o->max_bytes)) {
+                fprintf(stderr, "dlcache: stage: --max-bytes %s: that is no number of bytes\n", optarg);
+                return 2;
+            }
+            break;
         case 'h': fputs(usage, stdout); return fflush(stdout) ? 1 : 0;
         default:
             fprintf(stderr, "dlcache: stage: '%s' is no option, or lacks its value (see dlcache stage --help)\n",

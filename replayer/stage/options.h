@@ -3,10 +3,12 @@
 #define DLCACHE_STAGE_OPTIONS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct options {
     const char *places, *source; /* A:B:C; the manifest or image */
-    bool strict, json, check;
+    bool strict, json, check, keep;
+    uint64_t max_bytes; /* 0: no limit */
 };
 
 /* -1 to go on, or the exit status. Before MPI_Init: every rank finds the same. */

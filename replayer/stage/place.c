@@ -4,14 +4,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "facts/cgroup.h"
 #include "facts/memory.h"
 #include "libdlcache/stage.h"
 #include "replayer/attach/probe.h"
@@ -135,29 +138,15 @@ void place_sweep(const struct place *p)
     stage_sweep(p->parent);
 }
 
-/* The job that a stage belongs to. */
-static const char *job_id(void)
-{
-    static const char *const variables[] = {"SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID", "COBALT_JOBID",
-                                            "JOB_ID"};
-
-    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
-        const char *id = getenv(variables[i]);
-        if (id && *id)
-            return id;
-    }
-    return NULL;
-}
-
 void place_name(struct place *p, const uint8_t digest[16])
 {
-    const char *id = job_id();
+    const char *id = p->about.job;
     char job[48] = "", hex[17];
     size_t n = 0;
 
     for (int i = 0; i < 8; i++)
         sprintf(hex + 2 * i, "%02x", digest[i]);
-    for (; id && *id && n < sizeof job - 2; id++)
+    for (; *id && n < sizeof job - 2; id++)
         job[n++] = isalnum((unsigned char)*id) ? *id : '_';
     if (n) {
         job[n++] = '.';
@@ -175,7 +164,7 @@ size_t place_root_length(const struct place *p)
     return strlen(named.dir) + strlen("." SUFFIX "/" STAGE_MIRROR);
 }
 
-void place_check_space(const struct place *p, uint64_t bytes, uint64_t files, struct outcome *o)
+static void check_file_system(const struct place *p, uint64_t bytes, uint64_t files, struct outcome *o)
 {
     struct statvfs v;
 
@@ -191,6 +180,38 @@ void place_check_space(const struct place *p, uint64_t bytes, uint64_t files, st
     else if (v.f_files && files > v.f_favail)
         outcome_fail(o, "%s has room for %" PRIu64 " more files, and the stage takes %" PRIu64, p->parent,
                      (uint64_t)v.f_favail, files);
+}
+
+/* What is written to a tmpfs counts as memory of whoever writes it: beyond the limit the kernel would kill. */
+static void check_group(const struct place *p, uint64_t bytes, struct outcome *o)
+{
+    struct statfs fs;
+
+    if (o->failed || statfs(p->parent, &fs) != 0 || (fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC))
+        return;
+    const uint64_t left = cgroup_memory_left("/proc/self/cgroup", "/proc/self/mountinfo");
+    if (bytes > left)
+        outcome_fail(o, "the control group of this process has %.1f MB of memory left, and the stage takes %.1f MB",
+                     (double)left / 1e6, (double)bytes / 1e6);
+}
+
+void place_check_space(struct place *p, uint64_t bytes, uint64_t files, uint64_t max_bytes, struct outcome *o)
+{
+    p->about.bytes = bytes;
+    if (max_bytes) {
+        const uint64_t others = stage_make_room(p->parent, strrchr(p->dir, '/') + 1, bytes, max_bytes);
+        if (others + bytes > max_bytes)
+            outcome_fail(o, "%s: the stage takes %.1f MB, other stages of yours %.1f MB, and --max-bytes allows %.1f MB",
+                         p->parent, (double)bytes / 1e6, (double)others / 1e6, (double)max_bytes / 1e6);
+    }
+    if (!o->failed)
+        check_file_system(p, bytes, files, o);
+    check_group(p, bytes, o);
+}
+
+void place_touch(const struct place *p)
+{
+    utimensat(AT_FDCWD, p->dir, NULL, AT_SYMLINK_NOFOLLOW);
 }
 
 /* A sweep may have come between the making and the lock: true where it has not. */
@@ -216,6 +237,9 @@ void place_begin(struct place *p, struct outcome *o)
     for (int try = 0; try < 100; try++) {
         snprintf(p->temporary, sizeof p->temporary, "%s/.%s" SUFFIX, p->parent, name);
         if (!mkdtemp(p->temporary)) {
+            /* Somebody removed his last stage, and the directory with it. */
+            if (errno == ENOENT && make_parent(p->parent) == 0)
+                continue;
             outcome_fail(o, "%s: %s", p->temporary, strerror(errno));
             break;
         }

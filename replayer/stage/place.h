@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "replayer/attach/about.h"
 #include "replayer/stage/team.h"
 
 struct place {
@@ -16,6 +17,7 @@ struct place {
     dev_t dev;
     bool executable;       /* code may be mapped from there */
     bool executable_everywhere;
+    struct about about;    /* whose job it is, and in the end what it takes */
 };
 
 /* All ranks of the world, before team_form: takes the first of the places in A:B:C (64 at most) that every rank can
@@ -29,11 +31,16 @@ void place_sweep(const struct place *p);
 /* Bytes that come before the original's path in the mirror while it is laid down (never fewer than later). */
 size_t place_root_length(const struct place *p);
 
-/* The name of the stage: the job's id, if there is one, and the digest. */
+/* The name of the stage: the id of the job that p->about names, if it does, and the digest. */
 void place_name(struct place *p, const uint8_t digest[16]);
 
-/* Is there room for that many bytes and files? */
-void place_check_space(const struct place *p, uint64_t bytes, uint64_t files, struct outcome *o);
+/* Is there room for that many bytes and files: in the file system, in this process's control group, and below
+ * `max_bytes` together with the user's other stages there (0: no such limit)? Stages that were asked to stay, and that
+ * nobody uses, give way to it, the one that was staged longest ago first. Sets p->about.bytes. */
+void place_check_space(struct place *p, uint64_t bytes, uint64_t files, uint64_t max_bytes, struct outcome *o);
+
+/* The stage that is there was wanted again. */
+void place_touch(const struct place *p);
 
 /* Makes the temporary directory, and locks it: nobody sweeps it while this process lives. */
 void place_begin(struct place *p, struct outcome *o);

@@ -14,7 +14,7 @@ LEFT = "srun --overlap -N $SLURM_JOB_NUM_NODES -n $SLURM_JOB_NUM_NODES --ntasks-
        "sh -c 'echo left $(hostname) $(find /dev/shm -mindepth 2)'"
 
 
-class Slurm(StageCase):
+class LabCase(StageCase):
     def lab(self, nodes, script, status=0, env=None):
         """Runs a shell script on the login node of a lab."""
         full = environment(PATH="%s:%s" % (BUILD, os.environ["PATH"]), **(env or {}))
@@ -33,6 +33,8 @@ class Slurm(StageCase):
         self.data = self.file("sw/data", "the data\n")
         return self.manifest([self.data])
 
+
+class Slurm(LabCase):
     def production(self, more=""):
         """A script that stages, runs two tasks a node, and cleans up."""
         return "\n".join([
@@ -70,7 +72,7 @@ class Slurm(StageCase):
         exports = "".join("export %s=%s\n" % item for item in more.items())
         status, out, err = self.job(2, "-N2 --export=NONE", "export PATH=%s:$PATH\n%sD=$(dlcache stage %s) && ls $D" % (
             BUILD, exports, self.app()))
-        self.assertEqual((status, out.split()), (0, ["index", "lib", "root", "run", "state"]), err)
+        self.assertEqual((status, out.split()), (0, ["about", "index", "lib", "root", "run", "state"]), err)
 
     def test_the_scripts_input_is_its_own(self):
         lines = self.file("lines", "one\ntwo\nthree\n")
@@ -113,6 +115,37 @@ class Slurm(StageCase):
         self.assertIn("status 1", out)
         self.assertIn("/dev/shm/dlcache-0 is not a directory (on node2)", err)
         self.assertEqual(sorted(l for l in out.splitlines() if l.startswith("left")), ["left node1", "left node2"])
+
+
+class Stale(LabCase):
+    """Stages whose job ended without removing them."""
+
+    def test_an_epilog_removes_what_a_cancelled_job_left(self):
+        epilog = self.write("epilog.sh", "#!/bin/sh\nexec %s unstage --stale 2>>%s/epilog.$(hostname)\n" % (
+            DLCACHE, SHARED), 0o755)
+        job = self.write("job.sh", "#!/bin/bash\ndlcache stage %s && touch %s/staged && sleep 1000\n" % (self.app(), SHARED),
+                         0o755)
+        out = self.lab(2, """
+            sbatch -Q -N2 -o /dev/null -e /dev/null %s
+            until [ -e %s/staged ]; do sleep 0.1; done
+            echo while $(srun -Q -N2 sh -c 'echo $(ls /dev/shm/dlcache-*)')
+            scancel 1; until [ -z "$(squeue -h -j 1 2>/dev/null)" ]; do sleep 0.1; done
+            echo after $(srun -Q -N2 sh -c 'ls -A /dev/shm')
+            cat %s/epilog.node*""" % (job, SHARED, SHARED), env={"LAB_EPILOG": epilog}).stdout
+        self.assertRegex(out, r"(?m)^while 1\.[0-9a-f]{16} 1\.[0-9a-f]{16}$")
+        self.assertRegex(out, r"(?m)^after$")
+        self.assertEqual(out.count("dlcache: 1 stage removed"), 2, out)
+
+    def test_slurm_is_asked_whether_a_job_is_over(self):
+        job = self.write("job.sh", "#!/bin/bash\ndlcache stage %s && touch %s/staged.$SLURM_JOB_ID && $1\n" % (
+            self.app(), SHARED), 0o755)
+        out = self.lab(1, """
+            sbatch -Q -W -N1 -o /dev/null -e /dev/null %s true
+            sbatch -Q -N1 -o /dev/null -e /dev/null %s 'sleep 1000'
+            until [ -e %s/staged.2 ]; do sleep 0.1; done
+            srun -Q -N1 sh -c 'ls /dev/shm/dlcache-*; dlcache unstage --stale; ls /dev/shm/dlcache-*' 2>&1
+            scancel 2""" % (job, job, SHARED)).stdout.splitlines()
+        self.assertEqual(sorted(n.partition(".")[0] for n in out), ["1", "2", "2", "dlcache: 1 stage removed"], out)
 
 
 class Hosts(StageCase):
