@@ -379,32 +379,6 @@ void laydown_finish(struct laydown *l, struct outcome *o)
         note_mirror(l, o);
 }
 
-void laydown_file(struct laydown *l, const char *name, const void *data, uint64_t bytes, mode_t mode,
-                  struct outcome *o)
-{
-    if (o->failed)
-        return;
-    char *path = memory_join(l->place->temporary, name, strlen(name));
-    const char *from = data;
-    const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        fail(o, path, errno);
-    while (fd >= 0 && bytes && !o->failed) {
-        const ssize_t n = write(fd, from, bytes < INT_MAX ? bytes : INT_MAX);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) {
-            fail(o, path, n < 0 ? errno : ENOSPC);
-            break;
-        }
-        from += n;
-        bytes -= (uint64_t)n;
-    }
-    if (fd >= 0 && (fchmod(fd, mode) != 0 || close(fd) != 0))
-        fail(o, path, errno);
-    free(path);
-}
-
 void laydown_state(struct laydown *l, uint32_t audit, struct outcome *o)
 {
     uint64_t bytes;
@@ -413,7 +387,7 @@ void laydown_state(struct laydown *l, uint32_t audit, struct outcome *o)
         return;
     void *state = state_make(l->view, l->mirror, l->path, l->root_len, l->prefix, audit, &bytes, o);
     if (state)
-        laydown_file(l, STAGE_STATE, state, bytes, 0600, o);
+        place_file(l->place, STAGE_STATE, state, bytes, 0600, o);
     free(state);
 }
 

@@ -21,10 +21,6 @@ void laydown_data(struct laydown *l, const void *data, uint64_t bytes, struct ou
  * originals in their stead, times and modes. */
 void laydown_finish(struct laydown *l, struct outcome *o);
 
-/* Writes a file of the stage: "index", "run", "lib/…". */
-void laydown_file(struct laydown *l, const char *name, const void *data, uint64_t bytes, mode_t mode,
-                  struct outcome *o);
-
 /* Writes the state: what lies where now, and which mounts of this node are the reader's. After laydown_finish. */
 void laydown_state(struct laydown *l, uint32_t audit, struct outcome *o);
 

@@ -37,7 +37,9 @@ struct job {
     struct laydown *laydown; /* leaders that do not reuse what they have */
     char nodes_text[24];     /* "4 nodes" */
     bool reuse, committed;
-    int reused;              /* nodes */
+    bool native;             /* this node could not; its programs start natively (--soft) */
+    int reused, natives;     /* nodes */
+    bool packed;             /* from an image */
     bool drifted;
     double started;
 };
@@ -126,7 +128,8 @@ static int build(struct job *j, struct outcome *o)
     char *error = NULL;
     int status = 0;
 
-    if (image_file_is(j->o.source))
+    j->packed = image_file_is(j->o.source);
+    if (j->packed)
         status = open_packed(j, &error) ? 2 : 0;
     else if (!(m = manifest_load(j->o.source, &error)))
         status = 2;
@@ -207,6 +210,19 @@ static void begin(struct job *j, struct outcome *o)
         j->laydown = laydown_begin(&j->place, &j->view, o);
 }
 
+/* With --soft a node that fails does not stop the others. */
+static void soften(struct job *j, struct outcome *o)
+{
+    if (!o->failed || !j->o.soft || !j->place.dir[0])
+        return;
+    fprintf(stderr, "dlcache: warning: %s: %s; programs start natively there\n", j->team.host, o->message);
+    place_abandon(&j->place);
+    laydown_free(j->laydown);
+    j->laydown = NULL;
+    j->native = true;
+    *o = (struct outcome){0};
+}
+
 static void lay_chunk(struct job *j, const char *chunk, uint64_t bytes, struct outcome *o)
 {
     if (!j->laydown || o->failed)
@@ -215,6 +231,7 @@ static void lay_chunk(struct job *j, const char *chunk, uint64_t bytes, struct o
         laydown_data(j->laydown, chunk, bytes, o);
     else
         outcome_fail(o, "contents arrived damaged: they are not what their digest says");
+    soften(j, o);
 }
 
 /* The contents, from the reader through every leader into its mirror: while a chunk is on its way, the next one is
@@ -243,6 +260,9 @@ static void stream(struct job *j, struct source *source, struct outcome *o)
         if (j->team.rank == 0)
             progress_bytes_at(at + bytes, total, j->nodes_text);
         team_look();
+        /* Now and then: where somebody failed, the rest is in vain. */
+        if (n % 64 == 63 && !team_least(&j->team, !o->failed))
+            break;
     }
     if (laying)
         lay_chunk(j, laying, laying_bytes, o);
@@ -266,16 +286,31 @@ static void share_bad(struct job *j, uint32_t *bad, size_t bad_count, struct out
     free(bad);
 }
 
+static void put_about(struct job *j, struct outcome *o)
+{
+    char about[256];
+
+    about_format(&j->place.about, about);
+    place_file(&j->place, STAGE_ABOUT, about, strlen(about), 0400, o);
+}
+
+/* A stage that holds nothing: its launcher starts programs natively. */
+static void finish_native(struct job *j, struct outcome *o)
+{
+    j->place.about.bytes = 0;
+    place_begin(&j->place, o);
+    parts_lay_down(&j->place, false, o);
+    put_about(j, o);
+}
+
 static void finish(struct job *j, struct outcome *o)
 {
     if (!j->laydown)
         return;
     laydown_finish(j->laydown, o);
-    parts_lay_down(j->laydown, j->place.temporary, o);
-    char about[256];
-    about_format(&j->place.about, about);
-    laydown_file(j->laydown, STAGE_ABOUT, about, strlen(about), 0400, o);
-    laydown_file(j->laydown, STAGE_INDEX, j->built.index, j->built.index_size, 0400, o);
+    parts_lay_down(&j->place, true, o);
+    put_about(j, o);
+    place_file(&j->place, STAGE_INDEX, j->built.index, j->built.index_size, 0400, o);
     if (o->failed)
         return;
     uint32_t audit = DLC_AUDIT_BAD; /* a place that code cannot be mapped from: the summary says it */
@@ -299,9 +334,9 @@ static void summary(const struct job *j)
         fprintf(stderr,
                 "{\"files\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"names\":%" PRIu64 ",\"frozen\":%" PRIu64
                 ",\"gone\":%" PRIu64 ",\"changed\":%" PRIu64 ",\"unreadable\":%" PRIu64
-                ",\"nodes\":%d,\"reused\":%d,\"seconds\":%.3f}\n",
+                ",\"nodes\":%d,\"reused\":%d,\"native\":%d,\"seconds\":%.3f}\n",
                 r->files, r->bytes, r->names, r->frozen, r->gone, r->drifted, r->unreadable, j->team.nodes, j->reused,
-                seconds);
+                j->natives, seconds);
         return;
     }
     fprintf(stderr, "dlcache: staged %" PRIu64 " files, %.1f MB, %" PRIu64 " names on %s in %.2f s", r->files,
@@ -310,16 +345,19 @@ static void summary(const struct job *j)
         fputs(" (it was there already)", stderr);
     else if (j->reused)
         fprintf(stderr, " (on %d of them it was there already)", j->reused);
+    if (j->natives)
+        fprintf(stderr, "; on %d of them programs start natively", j->natives);
     fputc('\n', stderr);
     if (r->drifted)
-        fprintf(stderr, "dlcache: %" PRIu64 " files are not what they were in the pilot; they are staged as they are "
-                "now\n", r->drifted);
+        fprintf(stderr, "dlcache: %" PRIu64 " %s\n", r->drifted,
+                j->packed ? "names are not what they were when the image was packed; they are left to the file system"
+                          : "files are not what they were in the pilot; they are staged as they are now");
 }
 
 /* Another staging of the same may have been faster: its stage is as good, and programs may run from it already. */
 static void commit(struct job *j, struct outcome *o)
 {
-    if (!j->laydown)
+    if (!j->laydown && !j->native)
         return;
     if (is_there(j)) {
         place_abandon(&j->place);
@@ -344,6 +382,7 @@ static int work(struct job *j, struct outcome *o)
         place_sweep(&j->place);
         share_index(j);
         begin(j, o);
+        soften(j, o);
     }
     if (!team_agree(&j->team, o))
         return 1;
@@ -352,10 +391,7 @@ static int work(struct job *j, struct outcome *o)
         struct source *source = NULL;
         uint32_t *bad = NULL;
         size_t bad_count = 0;
-        if (j->team.nodes > 1)
-            MPI_Allreduce(&(int){j->reuse}, &j->reused, 1, MPI_INT, MPI_SUM, j->team.leaders);
-        else
-            j->reused = j->reuse;
+        j->reused = team_sum(&j->team, j->reuse);
         if (!all_reuse && j->team.rank == 0 && !(source = source_start(&j->built, team_look)))
             outcome_fail(o, "no thread can be started to read with");
         if (!all_reuse && team_least(&j->team, j->team.rank == 0 ? source != NULL : 1) == 1) {
@@ -368,6 +404,10 @@ static int work(struct job *j, struct outcome *o)
         }
         if (!o->failed)
             finish(j, o);
+        soften(j, o);
+        if (j->native)
+            finish_native(j, o);
+        j->natives = team_sum(&j->team, j->native);
     }
     if (!team_agree(&j->team, o))
         return 1;

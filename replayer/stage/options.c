@@ -22,12 +22,13 @@ static const char usage[] =
     "  --keep         the stage is not the job's: it stays until `dlcache unstage`, and the next job of the same image\n"
     "                 has it at once\n"
     "  --max-bytes N  all of your stages on a node take no more than that (N, or Nk, NM, NG); kept ones give way\n"
+    "  --soft         a node that cannot hold the stage does not stop the others: D/run starts programs natively there\n"
     "  --json         the summary on standard error as JSON\n"
     "  --verbose, -v  say by which command it starts itself\n"
     "  --hosts FILE   start with mpiexec on the hosts that FILE names, one a line\n"
     "  --mpiexec CMD  the mpiexec to start with (default: $DLCACHE_MPIEXEC, or the one it was built with)\n"
     "\n"
-    "The exit status is 0 where every node has its stage, 1 where one has not (then none has), 2 for wrong usage or what\n"
+    "The exit status is 0 where every node has its stage, 1 where one has not (then none has it), 2 for wrong usage or what\n"
     "cannot be read.\n";
 
 /* "100", "20M", "1.5G": decimal prefixes, as the summary's. */
@@ -56,6 +57,7 @@ int options_parse(struct options *o, int argc, char **argv)
     static const struct option longs[] = {{"dir", required_argument, NULL, 'd'}, {"strict", no_argument, NULL, 's'},
                                           {"json", no_argument, NULL, 'j'},      {"no-check", no_argument, NULL, 'n'},
                                           {"keep", no_argument, NULL, 'k'},      {"max-bytes", required_argument, NULL, 'm'},
+                                          {"soft", no_argument, NULL, 'S'},
                                           {"help", no_argument, NULL, 'h'},      {NULL, 0, NULL, 0}};
     int c;
 
@@ -67,6 +69,7 @@ int options_parse(struct options *o, int argc, char **argv)
         case 's': o->strict = true; break;
         case 'j': o->json = true; break;
         case 'n': o->check = false; break;
+        case 'S': o->soft = true; break;
         case 'k': o->keep = true; break;
         case 'm':
             if (!read_size(optarg, &o->max_bytes)) {

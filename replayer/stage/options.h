@@ -7,7 +7,7 @@
 
 struct options {
     const char *places, *source; /* A:B:C; the manifest or image */
-    bool strict, json, check, keep;
+    bool strict, json, check, keep, soft;
     uint64_t max_bytes; /* 0: no limit */
 };
 

@@ -104,15 +104,15 @@ bool parts_are_in(const char *dir)
     return true;
 }
 
-void parts_lay_down(struct laydown *l, const char *dir, struct outcome *o)
+void parts_lay_down(const struct place *p, bool all, struct outcome *o)
 {
-    char *lib = memory_join(dir, "lib", 3);
+    char *lib = memory_join(p->temporary, "lib", 3);
 
-    if (!o->failed && mkdir(lib, 0700) != 0)
+    if (all && !o->failed && mkdir(lib, 0700) != 0)
         outcome_fail(o, "%s: %s", lib, strerror(errno));
     free(lib);
-    for (size_t i = 0; i < PARTS; i++)
-        laydown_file(l, parts[i].name, parts[i].data, parts[i].bytes, parts[i].mode, o);
+    for (size_t i = 0; i < (all ? PARTS : 1); i++)
+        place_file(p, parts[i].name, parts[i].data, parts[i].bytes, parts[i].mode, o);
 }
 
 void parts_free(void)

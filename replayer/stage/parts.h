@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "replayer/stage/laydown.h"
+#include "replayer/stage/place.h"
 #include "replayer/stage/team.h"
 
 /* Rank 0. */
@@ -16,8 +16,8 @@ void parts_share(const struct team *t);
 uint64_t parts_bytes(void);
 /* The stage that is at `dir` has the same ones. */
 bool parts_are_in(const char *dir);
-/* Writes them into the stage that is being laid down in `dir`. */
-void parts_lay_down(struct laydown *l, const char *dir, struct outcome *o);
+/* Writes them into the stage that is being laid down; `all`, or the launcher alone. */
+void parts_lay_down(const struct place *p, bool all, struct outcome *o);
 void parts_free(void);
 
 #endif

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -249,6 +250,32 @@ void place_begin(struct place *p, struct outcome *o)
     }
     outcome_fail(o, "%s: what is made there cannot be opened, or is removed by somebody else", p->parent);
     p->temporary[0] = '\0';
+}
+
+void place_file(const struct place *p, const char *name, const void *data, uint64_t bytes, mode_t mode,
+                struct outcome *o)
+{
+    if (o->failed)
+        return;
+    char *path = memory_join(p->temporary, name, strlen(name));
+    const char *from = data;
+    const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        outcome_fail(o, "%s: %s", path, strerror(errno));
+    while (fd >= 0 && bytes && !o->failed) {
+        const ssize_t n = write(fd, from, bytes < INT_MAX ? bytes : INT_MAX);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            outcome_fail(o, "%s: %s", path, strerror(n < 0 ? errno : ENOSPC));
+            break;
+        }
+        from += n;
+        bytes -= (uint64_t)n;
+    }
+    if (fd >= 0 && (fchmod(fd, mode) != 0 || close(fd) != 0))
+        outcome_fail(o, "%s: %s", path, strerror(errno));
+    free(path);
 }
 
 /* The name is another's now, or nobody's. */

@@ -44,6 +44,9 @@ void place_touch(const struct place *p);
 
 /* Makes the temporary directory, and locks it: nobody sweeps it while this process lives. */
 void place_begin(struct place *p, struct outcome *o);
+/* Writes a file into it: "index", "run", "lib/…". */
+void place_file(const struct place *p, const char *name, const void *data, uint64_t bytes, mode_t mode,
+                struct outcome *o);
 /* Gives it its name; what had it before is removed. */
 void place_commit(struct place *p, struct outcome *o);
 /* Takes back what place_commit did: another node could not do it. */

@@ -221,3 +221,15 @@ int team_least(const struct team *t, int value)
     }
     return least;
 }
+
+int team_sum(const struct team *t, int value)
+{
+    int sum = value;
+    MPI_Request request;
+
+    if (t->nodes > 1) {
+        MPI_Iallreduce(&value, &sum, 1, MPI_INT, MPI_SUM, t->leaders, &request);
+        team_wait(&request);
+    }
+    return sum;
+}

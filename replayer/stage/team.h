@@ -54,8 +54,9 @@ void team_broadcast(const struct team *t, void *buf, uint64_t bytes);
 MPI_Request team_broadcast_begin(const struct team *t, void *buf, uint64_t bytes);
 void team_wait(MPI_Request *request);
 
-/* The least value of all leaders; of the world's for others. */
+/* Of all leaders, who all call it: the least value; the sum. */
 int team_least(const struct team *t, int value);
+int team_sum(const struct team *t, int value);
 
 /* Set by SIGTERM, SIGINT, SIGHUP: what waits or works for long calls team_look, which then calls team_interrupted,
  * which ends the process. */
