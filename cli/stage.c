@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/sbcast.h"
 #include "cli/start.h"
+#include "facts/memory.h"
 #include "replayer/attach/locate.h"
 
 /* The value of the option `name` ("--hosts") at argv[*i], or NULL; *i moves to what was used last. */
@@ -20,7 +22,7 @@ static const char *option(char **argv, int *i, const char *name)
 }
 
 /* Takes the options that are about the start out of argv; the stager knows the others. */
-static int take_options(struct start_options *o, char **argv)
+static int take_options(struct start_options *o, bool *sbcast, char **argv)
 {
     int out = 1;
 
@@ -28,6 +30,8 @@ static int take_options(struct start_options *o, char **argv)
         const char *text = NULL;
         if (strcmp(argv[i], "--verbose") == 0 || strcmp(argv[i], "-v") == 0)
             o->verbose = true;
+        else if (strcmp(argv[i], "--sbcast") == 0)
+            *sbcast = true;
         else if ((text = option(argv, &i, "--hosts")))
             o->hosts = text;
         else if ((text = option(argv, &i, "--mpiexec")))
@@ -49,10 +53,34 @@ static bool asks_for_help(char **argv)
     return false;
 }
 
+/* The image is the last word; what else concerns the sending is among the stager's options. */
+static int by_sbcast(const struct start_options *o, char **argv)
+{
+    struct sbcast s = {.places = "/dev/shm", .check = true, .verbose = o->verbose};
+    const char *text;
+
+    for (; argv[s.argc]; s.argc++)
+        ;
+    if (s.argc < 2 || argv[s.argc - 1][0] == '-')
+        return cli_wrong("stage", "--sbcast: no image is named");
+    s.image = argv[--s.argc];
+    for (int i = 1; i < (int)s.argc; i++) {
+        s.check = s.check && strcmp(argv[i], "--no-check") != 0;
+        if ((text = option(argv, &i, "--dir")) && *text)
+            s.places = text;
+    }
+    char *self = memory_check(realpath("/proc/self/exe", NULL));
+    s.self = self;
+    const int status = sbcast_stage(&s, argv);
+    free(self);
+    return status;
+}
+
 int verb_stage(int argc, char **argv)
 {
     struct start_options o = {0};
-    int status = take_options(&o, argv);
+    bool sbcast = false;
+    int status = take_options(&o, &sbcast, argv);
 
     (void)argc;
     if (status >= 0)
@@ -65,7 +93,7 @@ int verb_stage(int argc, char **argv)
     }
     setenv("DLCACHE_DISABLE", "1", 1); /* it reads the files themselves, and removes stages, whoever calls it */
     argv[0] = stager;
-    status = asks_for_help(argv) ? -1 : start_everywhere("stage", &o, argv);
+    status = asks_for_help(argv) ? -1 : sbcast ? by_sbcast(&o, argv) : start_everywhere("stage", &o, argv);
     if (status < 0) {
         execv(stager, argv);
         cli_error("%s: %s", stager, strerror(errno));

@@ -121,6 +121,14 @@ static int open_packed(struct job *j, char **error)
     return 0;
 }
 
+/* In a place that is everybody's, somebody else may have been there first. */
+static bool is_own(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid();
+}
+
 /* Rank 0 alone: 2 is the exit status for what cannot be read. */
 static int build(struct job *j, struct outcome *o)
 {
@@ -129,6 +137,10 @@ static int build(struct job *j, struct outcome *o)
     int status = 0;
 
     j->packed = image_file_is(j->o.source);
+    if (j->o.copy && !is_own(j->o.source)) {
+        outcome_fail(o, "%s: it is not your own file", j->o.source);
+        return 1;
+    }
     if (j->packed)
         status = open_packed(j, &error) ? 2 : 0;
     else if (!(m = manifest_load(j->o.source, &error)))
@@ -433,7 +445,7 @@ int main(int argc, char **argv)
         return status;
     MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
-    status = team_check_singleton(size);
+    status = j.o.copy ? 0 : team_check_singleton(size);
     if (status == 0) {
         team_watch();
         umask(077);
@@ -451,7 +463,8 @@ int main(int argc, char **argv)
                 if (!j.place.executable_everywhere)
                     fprintf(stderr, "dlcache: warning: %s is mounted noexec: shared objects are not served\n",
                             j.place.parent);
-                summary(&j);
+                if (!j.o.copy)
+                    summary(&j);
                 puts(j.place.dir);
                 if (fflush(stdout) != 0)
                     status = 1;
@@ -459,6 +472,8 @@ int main(int argc, char **argv)
         }
         laydown_free(j.laydown);
     }
+    if (j.o.copy && is_own(j.o.source))
+        unlink(j.o.source);
     built_free(&j.built);
     parts_free();
     MPI_Finalize();

@@ -24,6 +24,7 @@ static const char usage[] =
     "  --max-bytes N  all of your stages on a node take no more than that (N, or Nk, NM, NG); kept ones give way\n"
     "  --soft         a node that cannot hold the stage does not stop the others: D/run starts programs natively there\n"
     "  --json         the summary on standard error as JSON\n"
+    "  --sbcast       Slurm's sbcast carries the image I to the nodes, in the stead of MPI\n"
     "  --verbose, -v  say by which command it starts itself\n"
     "  --hosts FILE   start with mpiexec on the hosts that FILE names, one a line\n"
     "  --mpiexec CMD  the mpiexec to start with (default: $DLCACHE_MPIEXEC, or the one it was built with)\n"
@@ -58,6 +59,7 @@ int options_parse(struct options *o, int argc, char **argv)
                                           {"json", no_argument, NULL, 'j'},      {"no-check", no_argument, NULL, 'n'},
                                           {"keep", no_argument, NULL, 'k'},      {"max-bytes", required_argument, NULL, 'm'},
                                           {"soft", no_argument, NULL, 'S'},
+                                          {"copy", no_argument, NULL, 'C'},
                                           {"help", no_argument, NULL, 'h'},      {NULL, 0, NULL, 0}};
     int c;
 
@@ -70,6 +72,7 @@ int options_parse(struct options *o, int argc, char **argv)
         case 'j': o->json = true; break;
         case 'n': o->check = false; break;
         case 'S': o->soft = true; break;
+        case 'C': o->copy = true; o->check = false; break;
         case 'k': o->keep = true; break;
         case 'm':
             if (!read_size(optarg, &o->max_bytes)) {

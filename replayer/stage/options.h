@@ -8,6 +8,7 @@
 struct options {
     const char *places, *source; /* A:B:C; the manifest or image */
     bool strict, json, check, keep, soft;
+    bool copy; /* `source` is this node's own copy of an image: it goes when it is read */
     uint64_t max_bytes; /* 0: no limit */
 };
 

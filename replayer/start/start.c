@@ -1,10 +1,13 @@
 #include "replayer/start/start.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "facts/memory.h"
@@ -248,7 +251,13 @@ char *start_text(const struct start_plan *p, char *const *argv)
     return text;
 }
 
-void start_launch(const struct start_plan *p, char *const *argv)
+void start_add(struct start_plan *p, const char *option)
+{
+    word(p, "%s", option);
+}
+
+/* The launcher's words and the program's: the array is heap, the words are not. */
+static char **all_words(const struct start_plan *p, char *const *argv)
 {
     size_t n = 0;
 
@@ -257,6 +266,55 @@ void start_launch(const struct start_plan *p, char *const *argv)
     char **all = memory_new(p->count + n + 1, sizeof *all);
     memcpy(all, p->words, p->count * sizeof *all);
     memcpy(all + p->count, argv, n * sizeof *all);
+    return all;
+}
+
+static void read_whole(int fd, char **text)
+{
+    size_t n = 0, room = 0;
+
+    *text = memory_grow(NULL, &room, 4096, 1);
+    for (ssize_t k; (k = read(fd, *text + n, room - n - 1)) > 0;) {
+        n += (size_t)k;
+        *text = memory_grow(*text, &room, n + 2048, 1);
+    }
+    (*text)[n] = '\0';
+}
+
+int start_run(const struct start_plan *p, char *const *argv, char **output)
+{
+    posix_spawn_file_actions_t actions;
+    int ends[2], status;
+    pid_t pid;
+
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return -1;
+    start_clean_environment();
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    if (output)
+        posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
+    char **all = all_words(p, argv);
+    const int rc = posix_spawnp(&pid, all[0], &actions, NULL, all, environ);
+    free(all);
+    posix_spawn_file_actions_destroy(&actions);
+    close(ends[1]);
+    if (output && rc == 0)
+        read_whole(ends[0], output);
+    close(ends[0]);
+    if (rc) {
+        errno = rc;
+        return -1;
+    }
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+void start_launch(const struct start_plan *p, char *const *argv)
+{
+    char **all = all_words(p, argv);
+
     start_clean_environment();
     execvp(all[0], all);
     free(all);

@@ -28,11 +28,18 @@ struct start_plan {
 void start_plan(struct start_plan *p, char *const *envp, const char *hosts, const char *mpiexec);
 void start_free(struct start_plan *p);
 
+/* One more option for the launcher. */
+void start_add(struct start_plan *p, const char *option);
+
 /* The environment of the launcher: what asks it for another number or kind of tasks than the plan's is taken away. */
 void start_clean_environment(void);
 
 /* The command line, as one would type it in a shell: heap. `argv`: the program and its arguments. */
 char *start_text(const struct start_plan *p, char *const *argv);
+
+/* Runs the launcher to its end. `output`: what its tasks write to standard output, heap, NUL-terminated; or NULL: they
+ * write to this process's. The exit status; -1 with errno where it cannot be run. */
+int start_run(const struct start_plan *p, char *const *argv, char **output);
 
 /* Becomes the launcher. Comes back with errno where that fails. */
 void start_launch(const struct start_plan *p, char *const *argv);

@@ -117,6 +117,48 @@ class Slurm(LabCase):
         self.assertEqual(sorted(l for l in out.splitlines() if l.startswith("left")), ["left node1", "left node2"])
 
 
+class Sbcast(LabCase):
+    """Slurm's own broadcast of a packed image."""
+
+    def image(self):
+        manifest = self.app()
+        image = self.path("image")
+        self.dlcache("pack", "-o", image, manifest)
+        return image
+
+    def test_an_image_by_sbcast(self):
+        status, out, err = self.job(3, "-N3", """D=$(dlcache stage -v --sbcast %s) || exit
+            srun $D/run sh -c 'cat %s; grep -c libdlcache.so /proc/self/maps' | sort | uniq -c | grep -c . ; ls -A /dev/shm
+            dlcache unstage $D; %s""" % (self.image(), self.data, LEFT))
+        self.assertEqual(status, 0, out + err)
+        self.assertEqual(out.splitlines()[:2], ["2", "dlcache-%d" % os.getuid()], out)
+        self.assertEqual(sorted(l for l in out.splitlines() if l.startswith("left")), ["left node%d" % n for n in (1, 2, 3)])
+        self.assertIn("dlcache: stage: sbcast ", err)
+        self.assertRegex(err, r"dlcache: staged 1 files, 0\.0 MB, \d+ names on 3 nodes by sbcast in")
+
+    def test_what_changed_since_it_was_packed_is_refused(self):
+        image = self.image()
+        self.file("sw/data", "changed\n")
+        status, out, err = self.job(2, "-N2", "dlcache stage --sbcast %s; echo status $?; "
+                                    "D=$(dlcache stage --sbcast --no-check %s); srun -N1 $D/run cat %s; %s" % (
+                                        image, image, self.data, LEFT))
+        self.assertIn("status 2", out)
+        self.assertIn("warning: %s has other contents now" % self.data, err)
+        self.assertIn("pack it anew, or give --no-check", err)
+        self.assertIn("the data", out)
+
+    def test_one_node_without_room(self):
+        status, out, err = self.job(2, "-N2", "srun -N1 -n1 -w node2 touch /dev/shm/dlcache-0; "
+                                    "dlcache stage --sbcast %s; echo status $?; srun ls -A /dev/shm" % self.image())
+        self.assertIn("status 1", out)
+        self.assertIn("/dev/shm/dlcache-0 is not a directory", err)
+        self.assertEqual(out.split("status 1\n")[1], "dlcache-0\n", out)
+
+    def test_only_in_a_jobs_script(self):
+        result = self.dlcache("stage", "--sbcast", self.image(), status=2)
+        self.assertIn("--sbcast is for a Slurm job's script", result.stderr)
+
+
 class Stale(LabCase):
     """Stages whose job ended without removing them."""
 
