@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "facts/memory.h"
-#include "manifests/show.h"
+#include "manifests/package.h"
 #include "manifests/text.h"
 
 const char *const diff_cause_texts[DIFF_CAUSES] = {

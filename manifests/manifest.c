@@ -99,14 +99,24 @@ uint64_t manifest_sum(uint64_t a, uint64_t b)
     return a > INT64_MAX || b > INT64_MAX - a ? INT64_MAX : a + b;
 }
 
+bool manifest_has_contents(enum manifest_kind kind)
+{
+    return kind != MANIFEST_DIRECTORY && kind != MANIFEST_SYMLINK && kind != MANIFEST_ABSENT;
+}
+
+uint64_t manifest_calls(const struct manifest_counts *c)
+{
+    const uint64_t some = manifest_sum(manifest_sum(c->stat, c->open), c->list);
+
+    return manifest_sum(manifest_sum(manifest_sum(some, c->load), c->exec), c->write);
+}
+
 uint64_t manifest_bytes(const struct manifest *m)
 {
     uint64_t bytes = 0;
 
-    for (size_t i = 0; i < m->entry_count; i++) {
-        const enum manifest_kind kind = m->entries[i].kind;
-        if (kind != MANIFEST_DIRECTORY && kind != MANIFEST_SYMLINK && kind != MANIFEST_ABSENT)
+    for (size_t i = 0; i < m->entry_count; i++)
+        if (manifest_has_contents(m->entries[i].kind))
             bytes = manifest_sum(bytes, m->entries[i].size);
-    }
     return bytes;
 }

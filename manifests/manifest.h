@@ -120,6 +120,12 @@ const struct manifest_entry *manifest_find(const struct manifest *m, const char 
 /* a + b, and INT64_MAX where it would be more: that is as far as a JSON number goes. */
 uint64_t manifest_sum(uint64_t a, uint64_t b);
 
+/* Whether entries of that kind are regular files. */
+bool manifest_has_contents(enum manifest_kind kind);
+
+/* All of them together. */
+uint64_t manifest_calls(const struct manifest_counts *c);
+
 /* Sum of the sizes of entries that have contents. */
 uint64_t manifest_bytes(const struct manifest *m);
 

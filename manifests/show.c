@@ -6,6 +6,7 @@
 #include <uthash.h>
 
 #include "facts/memory.h"
+#include "manifests/package.h"
 #include "manifests/text.h"
 
 #define TOP 10
@@ -27,18 +28,6 @@ struct totals {
     const struct manifest_entry *biggest[TOP];
 };
 
-static bool has_contents(enum manifest_kind kind)
-{
-    return kind != MANIFEST_DIRECTORY && kind != MANIFEST_SYMLINK && kind != MANIFEST_ABSENT;
-}
-
-static uint64_t calls(const struct manifest_counts *c)
-{
-    const uint64_t some = manifest_sum(manifest_sum(c->stat, c->open), c->list);
-
-    return manifest_sum(manifest_sum(manifest_sum(some, c->load), c->exec), c->write);
-}
-
 static void add_counts(struct manifest_counts *sum, const struct manifest_counts *c)
 {
     sum->stat = manifest_sum(sum->stat, c->stat);
@@ -47,42 +36,6 @@ static void add_counts(struct manifest_counts *sum, const struct manifest_counts
     sum->load = manifest_sum(sum->load, c->load);
     sum->exec = manifest_sum(sum->exec, c->exec);
     sum->write = manifest_sum(sum->write, c->write);
-}
-
-static const char *after_component(const char *path, const char *end, const char *component)
-{
-    const size_t n = strlen(component);
-
-    for (const char *p = path; p + n + 2 < end; p++)
-        if (*p == '/' && memcmp(p + 1, component, n) == 0 && p[n + 1] == '/')
-            return p + n + 2;
-    return NULL;
-}
-
-const char *manifest_package(const char *path, size_t *len)
-{
-    static const char *const roots[] = {"site-packages", "dist-packages", "lib-dynload"};
-    const char *end = path + strlen(path), *name = NULL;
-
-    for (size_t i = 0; i < sizeof roots / sizeof *roots && !name; i++)
-        name = after_component(path, end, roots[i]);
-    if (!name) {
-        /* …/python3.11/… */
-        for (const char *p = strstr(path, "/python3."); p && !name; p = strstr(p + 1, "/python3.")) {
-            const char *q = p + 9;
-            while (*q >= '0' && *q <= '9')
-                q++;
-            if (*q == '/' && q[1])
-                name = q + 1;
-        }
-    }
-    if (name) {
-        *len = strcspn(name, "/");
-        return name;
-    }
-    const char *slash = strrchr(path, '/');
-    *len = slash == path ? 1 : (size_t)(slash - path);
-    return path;
 }
 
 static struct sum *sum_of(struct sum **sums, const char *name, size_t len)
@@ -123,13 +76,13 @@ static void add_up(struct totals *t, const struct manifest *m)
             const char *slash = strrchr(e->path, '/');
             struct sum *s = sum_of(&t->missed, e->path, slash == e->path ? 1 : (size_t)(slash - e->path));
             s->entries++;
-            s->calls = manifest_sum(s->calls, calls(&e->counts));
+            s->calls = manifest_sum(s->calls, manifest_calls(&e->counts));
         }
         const char *name = manifest_package(e->path, &len);
         struct sum *package = sum_of(&t->packages, name, len);
         package->entries++;
-        package->calls = manifest_sum(package->calls, calls(&e->counts));
-        if (has_contents(e->kind)) {
+        package->calls = manifest_sum(package->calls, manifest_calls(&e->counts));
+        if (manifest_has_contents(e->kind)) {
             t->bytes[e->kind] = manifest_sum(t->bytes[e->kind], e->size);
             package->bytes = manifest_sum(package->bytes, e->size);
             keep_biggest(t, e);
@@ -306,7 +259,7 @@ void manifest_show(const struct manifest *m, FILE *f)
         if (!t.entries[kind])
             continue;
         fprintf(f, "%9" PRIu64 " %-14s", t.entries[kind], manifest_kind_names[kind]);
-        if (has_contents((enum manifest_kind)kind))
+        if (manifest_has_contents((enum manifest_kind)kind))
             put_size(f, t.bytes[kind]);
         putc('\n', f);
     }

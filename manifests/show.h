@@ -6,10 +6,6 @@
 
 #include "manifests/manifest.h"
 
-/* The package that a path belongs to: what lies directly below a directory of modules (site-packages, dist-packages,
- * lib-dynload, python3.x), or else the directory that it is in. Bytes of `path` itself: *len of them. */
-const char *manifest_package(const char *path, size_t *len);
-
 /* At most 80 columns. What is wrong with the stream shows in ferror(f). */
 void manifest_show(const struct manifest *m, FILE *f);
 /* The same as an object; a new reference. */

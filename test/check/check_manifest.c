@@ -14,6 +14,7 @@
 #include "facts/memory.h"
 #include "manifests/diff.h"
 #include "manifests/manifest.h"
+#include "manifests/package.h"
 #include "manifests/scan.h"
 #include "manifests/show.h"
 #include "manifests/text.h"
