@@ -1,13 +1,10 @@
 /* Writing a manifest: the head, pretty; then one entry a line. */
-#include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "facts/memory.h"
+#include "facts/output.h"
 #include "manifests/manifest.h"
 #include "manifests/text.h"
 
@@ -126,8 +123,9 @@ static json_t *head(const struct manifest *m)
     return o;
 }
 
-static int write_all(const struct manifest *m, FILE *f)
+static int write_all(const void *what, FILE *f)
 {
+    const struct manifest *m = what;
     json_t *h = head(m);
     char *text = memory_check(json_dumps(h, JSON_INDENT(1) | JSON_PRESERVE_ORDER));
     const size_t n = strlen(text);
@@ -149,108 +147,13 @@ static int write_all(const struct manifest *m, FILE *f)
     return fflush(f) == 0 && !ferror(f) ? 0 : -1;
 }
 
-static int failed(char **error, const char *file)
-{
-    if (asprintf(error, "%s: %s", file, strerror(errno)) < 0)
-        memory_check(NULL);
-    return -1;
-}
-
-/* As a file made by open(2) would have it; an older one keeps its own. */
-static mode_t mode_for(const struct stat *old)
-{
-    const mode_t mask = umask(0);
-
-    umask(mask);
-    return old ? old->st_mode & 07777 : 0666 & ~mask;
-}
-
-/* Something else than a file (a pipe, /dev/null) is written to as it is. */
-static int save_in_place(const struct manifest *m, const char *file)
-{
-    FILE *f = fopen(file, "we");
-    int rc = f ? write_all(m, f) : -1;
-    const int saved = errno;
-
-    if (f && fclose(f) != 0 && rc == 0)
-        return -1;
-    errno = saved;
-    return rc;
-}
-
-/* The temporary file's descriptor, and its name: heap. */
-static int make_temporary(const char *file, char **name)
-{
-    char *resolved = realpath(file, NULL); /* a symlink keeps leading there */
-
-    if (asprintf(name, "%s.XXXXXX", resolved ? resolved : file) < 0)
-        memory_check(NULL);
-    free(resolved);
-    return mkostemp(*name, O_CLOEXEC);
-}
-
-static int fill(const struct manifest *m, int fd, mode_t mode)
-{
-    FILE *f = fdopen(fd, "w");
-    int rc = f && fchmod(fd, mode) == 0 && write_all(m, f) == 0 && fsync(fd) == 0 ? 0 : -1;
-    const int saved = errno;
-
-    if ((f ? fclose(f) : close(fd)) != 0 && rc == 0)
-        return -1;
-    errno = saved;
-    return rc;
-}
-
-static int replace(const struct manifest *m, const char *file, const struct stat *old)
-{
-    char *temporary;
-    const int fd = make_temporary(file, &temporary);
-    int rc = fd < 0 ? -1 : fill(m, fd, mode_for(old));
-
-    if (rc == 0) {
-        char *to = memory_bytes(temporary, strlen(temporary) - strlen(".XXXXXX"));
-        rc = rename(temporary, to);
-        free(to);
-    }
-    if (rc != 0 && fd >= 0) {
-        const int saved = errno;
-        unlink(temporary);
-        errno = saved;
-    }
-    free(temporary);
-    return rc;
-}
-
 int manifest_save(struct manifest *m, const char *file, char **error)
 {
-    struct stat st;
-
     manifest_sort(m);
-    if (strcmp(file, "-") == 0)
-        return write_all(m, stdout) == 0 ? 0 : failed(error, "standard output");
-    const bool exists = stat(file, &st) == 0;
-    const int rc = exists && !S_ISREG(st.st_mode) ? save_in_place(m, file) : replace(m, file, exists ? &st : NULL);
-    return rc == 0 ? 0 : failed(error, file);
+    return output_write(file, write_all, m, error);
 }
 
 int manifest_may_save(const char *file, char **error)
 {
-    struct stat st;
-    char *temporary;
-
-    if (strcmp(file, "-") == 0)
-        return 0;
-    if (stat(file, &st) == 0 && !S_ISREG(st.st_mode)) {
-        if (S_ISDIR(st.st_mode))
-            errno = EISDIR;
-        return !S_ISDIR(st.st_mode) && access(file, W_OK) == 0 ? 0 : failed(error, file);
-    }
-    const int fd = make_temporary(file, &temporary);
-    const int rc = fd < 0 ? failed(error, file) : 0;
-    if (fd >= 0) {
-        close(fd);
-        unlink(temporary);
-    }
-    free(temporary);
-    return rc;
+    return output_may_write(file, error);
 }
