@@ -1,5 +1,6 @@
 #include "manifests/package.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 static const char *after_component(const char *path, const char *end, const char *component)
@@ -10,6 +11,23 @@ static const char *after_component(const char *path, const char *end, const char
         if (*p == '/' && memcmp(p + 1, component, n) == 0 && p[n + 1] == '/')
             return p + n + 2;
     return NULL;
+}
+
+static bool ends_with(const char *text, size_t len, const char *end)
+{
+    const size_t n = strlen(end);
+
+    return len > n && memcmp(text + len - n, end, n) == 0;
+}
+
+/* A module that is a file: what is imported is called as the file up to its first dot. */
+static size_t module_length(const char *file, size_t len)
+{
+    const char *dot = memchr(file, '.', len);
+
+    return dot > file && (ends_with(file, len, ".py") || ends_with(file, len, ".pyc") || ends_with(file, len, ".so"))
+               ? (size_t)(dot - file)
+               : len;
 }
 
 const char *manifest_package(const char *path, size_t *len)
@@ -30,7 +48,12 @@ const char *manifest_package(const char *path, size_t *len)
         }
     }
     if (name) {
+        static const char cache[] = "__pycache__/";
+        if (strncmp(name, cache, sizeof cache - 1) == 0 && name[sizeof cache - 1])
+            name += sizeof cache - 1;
         *len = strcspn(name, "/");
+        if (!name[*len])
+            *len = module_length(name, *len);
         return name;
     }
     const char *slash = strrchr(path, '/');
