@@ -49,7 +49,7 @@ audit := $(core) $(wildcard libdlcache/audit/*.c) $(wildcard libdlcache/bare/*.c
 run := $(core) $(wildcard libdlcache/bare/*.c) $(wildcard replayer/launch/*.c)
 common := $(core) $(wildcard facts/*.c) $(wildcard manifests/*.c)
 stage := $(common) $(wildcard replayer/attach/*.c) $(wildcard replayer/image/*.c) $(wildcard replayer/stage/*.c)
-command := $(common) $(wildcard cli/*.c) $(wildcard replayer/attach/*.c) $(wildcard replayer/start/*.c) \
+command := $(common) $(wildcard manifests/report/*.c cli/*.c) $(wildcard replayer/attach/*.c) $(wildcard replayer/start/*.c) \
 	$(wildcard replayer/image/*.c) $(filter-out recorder/note.c,$(wildcard recorder/*.c))
 check := $(filter-out cli/main.c,$(command)) $(wildcard test/check/*.c)
 
@@ -82,6 +82,9 @@ $(eval $(call compile,host,CC))
 $(eval $(call compile,shim,CC))
 $(eval $(call compile,bare,CC))
 $(eval $(call compile,mpi,MPICC))
+
+# What the report's page is made of is part of the command.
+$(BUILD)/obj/host/manifests/report/page.o: $(wildcard $(addprefix manifests/report/*.,html css js))
 
 $(BUILD)/libdlcache.so: $(call obj,shim,$(shim))
 	$(say) LD $@

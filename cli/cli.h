@@ -10,6 +10,7 @@
  * 2 for wrong usage, or as the verb says. */
 int verb_record(int argc, char **argv);
 int verb_show(int argc, char **argv);
+int verb_report(int argc, char **argv);
 int verb_diff(int argc, char **argv);
 int verb_pack(int argc, char **argv);
 int verb_stage(int argc, char **argv);

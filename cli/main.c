@@ -13,6 +13,7 @@ static const struct verb {
 } verbs[] = {
     {"record", verb_record, "run a command, and write down what it touches"},
     {"show", verb_show, "summarize a manifest"},
+    {"report", verb_report, "make a page of a manifest, to look at in a browser"},
     {"diff", verb_diff, "say how two manifests differ"},
     {"pack", verb_pack, "build what is staged before the job, in one file"},
     {"stage", verb_stage, "read what a manifest names once, and lay it down in the memory of every node (MPI)"},

@@ -17,6 +17,7 @@ check 0 "$build/dlcache" record -o a.json --include "$lib" -- /usr/bin/python3 -
 check 0 "$build/dlcache" record -o b.json --include "$lib" -- /usr/bin/python3 -c 'import ast'
 check 0 "$build/dlcache" show a.json
 check 0 "$build/dlcache" show --json a.json
+check 0 "$build/dlcache" report a.json
 check 1 "$build/dlcache" diff a.json b.json
 check 1 "$build/dlcache" diff --json a.json b.json
 head -c 3000 a.json >cut.json
