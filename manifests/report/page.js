@@ -9,7 +9,8 @@ const drawHead = () => {
     byId("command").textContent = commandText || "A recorded start-up";
     document.title = commandText.slice(0, 80) + " \u2013 dlcache report";
     const recorded = data.recorded && data.recorded.replace("T", " ").replace("Z", " UTC");
-    const facts = [["host", data.host], ["recorded", recorded], ["interpreter", data.interpreter], ["directory", data.cwd], ["exit status", String(data.exit_status)],
+    const facts = [["host", data.host], ["recorded", recorded], ["interpreter", data.interpreter],
+        ["directory", data.cwd], ["exit status", String(data.exit_status)],
         ["kept below", data.prefixes.join(", ")]];
     for (const [name, value] of facts)
         if (value)

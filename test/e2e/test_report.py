@@ -133,7 +133,7 @@ class Report(Case):
         return self.run_command(
             ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run",
              "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
-             "--user-data-dir=" + self.path("profile"), "--enable-logging=stderr", "--virtual-time-budget=2000",
+             "--user-data-dir=" + self.path("profile"), "--enable-logging=stderr", "--virtual-time-budget=5000",
              "--window-size=%d,%d" % (width, height), *(["--blink-settings=preferredColorScheme=0"] if dark else []),
              *args, "file://" + page], env=env)
 
@@ -211,6 +211,8 @@ class Figures(Report):
         width, height = size
         for i, (label, value, x, y, w, h) in enumerate(tiles):
             self.assertAlmostEqual(w * h, value / total * width * height, delta=0.02 * (w + h) + 0.1, msg=label)
+            if value > total / 20:
+                self.assertLess(max(w / h, h / w), 5, label)
             self.assertTrue(x >= -0.02 and y >= -0.02 and x + w <= width + 0.02 and y + h <= height + 0.02, label)
             for other in tiles[:i]:
                 across = min(x + w, other[2] + other[4]) - max(x, other[2])
@@ -332,6 +334,23 @@ class Looks(Report):
             with self.subTest(width=width, dark=dark):
                 document = self.browse(page, width=width, dark=dark)
                 self.assertEqual(len(document.all("svg")), 3)
+
+    def test_it_is_drawn_again_for_another_width(self):
+        script = """
+            const widths = () => [...document.querySelectorAll("svg")].map(s => s.viewBox.baseVal.width -
+                s.parentElement.clientWidth);
+            const seen = [], sizes = [500, 900, 350];
+            const step = () => {
+                seen.push(widths());
+                document.documentElement.dataset.widths = JSON.stringify(seen);
+                if (sizes.length)
+                    document.body.style.width = sizes.shift() + "px";
+            };
+            new MutationObserver(step).observe(document.getElementById("timeline"), {childList: true});
+            step();"""
+        document = self.browse(self.with_script(self.page(SMALL), script))
+        self.assertEqual(json.loads(document.all("html")[0]["data-widths"]), [[0, 0, 0]] * 4)
+        self.assertLess(float(document.all("svg")[0]["viewbox"].split()[2]), 350)
 
     def test_nothing_is_wider_than_the_window(self):
         long = manifest(*(entry("/sw/" + "d" * 200 + "/%d" % i, "absent", order=i, stat=1) for i in range(40)),
