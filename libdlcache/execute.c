@@ -44,6 +44,7 @@ static int parse_line(struct execution *x, size_t n)
     if (*p != '/')
         return -1;
     x->interpreter = p;
+    x->argument = NULL;
     while (*p && *p != ' ' && *p != '\t')
         p++;
     if (!*p)
@@ -53,6 +54,17 @@ static int parse_line(struct execution *x, size_t n)
         p++;
     x->argument = *p ? p : NULL;
     return 0;
+}
+
+int execute_line(struct execution *x, const char *path)
+{
+    const int fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+
+    if (fd < 0)
+        return -1;
+    const long n = sys_read(fd, x->line, sizeof x->line);
+    sys_close(fd);
+    return n < 4 || x->line[0] != '#' || x->line[1] != '!' ? -1 : parse_line(x, (size_t)n);
 }
 
 static void name_process(struct execution *x, const char *path, size_t len)
@@ -79,14 +91,8 @@ int execute_plan(const struct stage *s, const char *path, size_t len, struct exe
         return -1;
     if (s->view.image.nodes[node].object != DLC_NONE)
         return 0;
-    const int fd = sys_openat(AT_FDCWD, x->file, O_RDONLY | O_CLOEXEC, 0);
-    if (fd < 0)
-        return -1;
-    const long n = sys_read(fd, x->line, sizeof x->line);
-    sys_close(fd);
-    if (n < 4 || x->line[0] != '#' || x->line[1] != '!' || parse_line(x, (size_t)n) != 0)
-        return -1;
-    if (mirror_path(s, x->interpreter, dlc_strlen(x->interpreter), &node, x->file) != 0 ||
+    if (execute_line(x, x->file) != 0 ||
+        mirror_path(s, x->interpreter, dlc_strlen(x->interpreter), &node, x->file) != 0 ||
         s->view.image.nodes[node].object == DLC_NONE)
         return -1;
     x->script = 1;
@@ -94,8 +100,7 @@ int execute_plan(const struct stage *s, const char *path, size_t len, struct exe
     return 0;
 }
 
-/* The list has an element below the stage's directory. */
-static int names_stage(const struct stage *s, const char *list)
+int execute_names(const struct stage *s, const char *list)
 {
     for (; list && *list; list++) {
         size_t n = 0;
@@ -120,5 +125,5 @@ int execute_attaches(const struct stage *s, char *const *envp)
         !dlc_same(stage, s->dir, s->dir_len))
         return 0;
     /* Objects of a program in the mirror are found through the loader's door alone. */
-    return names_stage(s, env_value(envp, "LD_PRELOAD")) && names_stage(s, env_value(envp, "LD_AUDIT"));
+    return execute_names(s, env_value(envp, "LD_PRELOAD")) && execute_names(s, env_value(envp, "LD_AUDIT"));
 }

@@ -24,6 +24,13 @@ struct execution {
 /* What to execute for `path`, of `len` bytes, absolute, as the program asked. 0, or -1: natively. */
 int execute_plan(const struct stage *s, const char *path, size_t len, struct execution *x);
 
+/* The first line of the script at `path` into x: interpreter and argument. 0, or -1: it is none that the kernel would
+ * execute without looking at more of it. */
+int execute_line(struct execution *x, const char *path);
+
+/* The list (of LD_PRELOAD, of LD_AUDIT) has an element below the stage's directory; NULL has none. */
+int execute_names(const struct stage *s, const char *list);
+
 /* What a child with this environment would be: attached to this stage. Otherwise it must be executed natively. */
 int execute_attaches(const struct stage *s, char *const *envp);
 

@@ -6,6 +6,7 @@
 #include "libdlcache/attach.h"
 #include "libdlcache/execute.h"
 #include "libdlcache/sys.h"
+#include "restart.h"
 #include "shim.h"
 
 struct shim shim;
@@ -110,17 +111,21 @@ static void put_right(int argc, char **argv, char **envp)
 static __attribute__((constructor(101))) void start(int argc, char **argv, char **envp)
 {
     struct settings set;
+    const int saved = errno;
 
-    /* All at once: dlsym takes the loader's lock, which a later call, in a signal handler, may not. */
-    for (int i = 0; i < SYMBOLS; i++)
-        shim_resolve((enum symbol)i);
     settings_read(&set, envp);
-    if (set.record)
-        shim.recording = recorder_open(&shim.recorder, set.record, "preload", set.rank) == 0;
     shim.euid = sys_geteuid();
     shim.egid = (unsigned)sys_call(__NR_getegid, 0, 0, 0, 0);
     if (set.stage)
         shim.serving = attach(&shim.stage, &set) == 0;
+    if (shim.serving)
+        restart(&shim.stage, &set, argc, argv, envp);
+    errno = saved;
+    /* All at once: dlsym takes the loader's lock, which a later call, in a signal handler, may not. */
+    for (int i = 0; i < SYMBOLS; i++)
+        shim_resolve((enum symbol)i);
+    if (set.record)
+        shim.recording = recorder_open(&shim.recorder, set.record, "preload", set.rank) == 0;
     if (set.stage)
         put_right(argc, argv, envp);
 }

@@ -1,0 +1,208 @@
+/* LD_PRELOAD alone does not serve the dynamic loader: its door is LD_AUDIT, which ld.so reads before anything of the
+ * program runs. So a program that was preloaded alone is executed once more, before it has begun, with the environment
+ * of an attached one. It is the same process; what an execve keeps stays, and what it makes anew it makes the same.
+ *
+ * Any doubt whether that is so means: not again. Never twice: the audit library is in LD_AUDIT from then on, whatever
+ * ld.so made of it. Rules: shim.h; and raw system calls only, for no function is resolved yet. */
+#include "restart.h"
+
+#include <sys/auxv.h>
+#include <sys/mman.h>
+
+#include "libdlcache/attach.h"
+#include "libdlcache/environment.h"
+#include "libdlcache/execute.h"
+#include "libdlcache/log.h"
+#include "libdlcache/sys.h"
+
+/* --- whether ----------------------------------------------------------------------------------------------------- */
+
+/* Looks at the kernel's own copy of the environment, too, between AT_RANDOM and AT_EXECFN: a constructor before ours may
+ * have taken the variable out of envp, and would do so again. */
+static bool was_restarted(const struct stage *s, char *const *envp)
+{
+    static const char before[] = "\0LD_AUDIT=";
+    const char *at = (const char *)getauxval(AT_RANDOM), *const end = (const char *)getauxval(AT_EXECFN);
+
+    if (execute_names(s, env_value(envp, "LD_AUDIT")) || !at || !end || at > end)
+        return true;
+    while ((at = memmem(at, (size_t)(end - at), before, sizeof before - 1))) {
+        at += sizeof before - 1;
+        if (execute_names(s, at))
+            return true;
+    }
+    return false;
+}
+
+static bool is_traced(void)
+{
+    static const char untraced[] = "\nTracerPid:\t0\n";
+    char text[1024];
+    const int fd = sys_openat(AT_FDCWD, "/proc/self/status", O_RDONLY | O_CLOEXEC, 0);
+
+    if (fd < 0)
+        return true;
+    const long n = sys_read(fd, text, sizeof text);
+    sys_close(fd);
+    return n <= 0 || !memmem(text, (size_t)n, untraced, sizeof untraced - 1);
+}
+
+/* Each thread is a directory there. */
+static bool has_threads(void)
+{
+    struct stat st;
+    return sys_fstatat(AT_FDCWD, "/proc/self/task", &st, 0) != 0 || st.st_nlink != 3;
+}
+
+/* Their runtimes want to be the first library, or execute the program anew themselves. */
+extern void __asan_init(void) __attribute__((weak));
+extern void __hwasan_init(void) __attribute__((weak));
+extern void __lsan_init(void) __attribute__((weak));
+extern void __msan_init(void) __attribute__((weak));
+extern void __tsan_init(void) __attribute__((weak));
+
+static bool is_sanitized(void)
+{
+    return __asan_init || __hwasan_init || __lsan_init || __msan_init || __tsan_init;
+}
+
+/* The kernel was given a name of that file. */
+static bool is_file(const char *path, const struct stat *file)
+{
+    struct stat st;
+    return sys_fstatat(AT_FDCWD, path, &st, 0) == 0 && st.st_dev == file->st_dev && st.st_ino == file->st_ino;
+}
+
+/* How many arguments the kernel has put in front of those that it was given: 0 for a program, 1 or 2 for a script; -1
+ * where something else runs (an emulator, an interpreter of binfmt_misc, a script of a script), or the file is gone. */
+static int count_put_in_front(const char *path, int argc, char **argv, struct execution *x)
+{
+    struct stat exe;
+
+    if (sys_fstatat(AT_FDCWD, "/proc/self/exe", &exe, 0) != 0)
+        return -1;
+    if (is_file(path, &exe))
+        return 0;
+    if (execute_line(x, path) != 0 || !is_file(x->interpreter, &exe))
+        return -1;
+    const int n = x->argument ? 2 : 1;
+    if (argc <= n || strcmp(argv[0], x->interpreter) != 0 || strcmp(argv[n], path) != 0 ||
+        (x->argument && strcmp(argv[1], x->argument) != 0))
+        return -1;
+    return n;
+}
+
+/* NULL: nothing speaks against it. */
+static const char *objection(char *const *envp)
+{
+    const char *preload = env_value(envp, "LD_PRELOAD");
+    const char *path = (const char *)getauxval(AT_EXECFN);
+
+    if (getauxval(AT_SECURE))
+        return "it has more rights than its caller";
+    if (!getauxval(AT_BASE))
+        return "it was started through ld.so";
+    if (strstr(preload, "/vgpreload_"))
+        return "it runs under valgrind";
+    if (is_sanitized())
+        return "it has a sanitizer";
+    if (strncmp(path, "/dev/fd/", 8) == 0)
+        return "it was executed by a descriptor";
+    if (is_traced())
+        return "it is traced";
+    if (has_threads())
+        return "it has threads already";
+    return NULL;
+}
+
+/* --- how --------------------------------------------------------------------------------------------------------- */
+
+enum { MORE = 1 + 4 + 1 }; /* variables: execute_held's, those of an environment that attaches, and NULL */
+
+/* Of pages of its own: the stack may be a small one. */
+struct room {
+    struct environment attached;
+    struct execution execution;
+    const char *list[];
+};
+
+/* "NAME=…" of the environment of an attached program, in the stead of `var`; or NULL. What is preloaded stays as it
+ * is. */
+static const char *in_stead_of(const struct environment *env, const char *var)
+{
+    static const char *const names[] = {"LD_AUDIT=", "GLIBC_TUNABLES="};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        for (unsigned v = 0; strncmp(var, names[i], strlen(names[i])) == 0 && v < env->count; v++)
+            if (strncmp(env->vars[v], names[i], strlen(names[i])) == 0)
+                return env->vars[v];
+    return NULL;
+}
+
+/* What attaches, and envp: at most env->count and all of envp, and NULL. */
+static void put_environment(const char **out, const struct environment *env, char *const *envp)
+{
+    for (unsigned v = 0; v < env->count; v++) {
+        bool there = false;
+        for (char *const *var = envp; *var && !there; var++)
+            there = in_stead_of(env, *var) == env->vars[v];
+        if (!there && in_stead_of(env, env->vars[v]))
+            *out++ = env->vars[v];
+    }
+    for (; *envp; envp++) {
+        const char *var = in_stead_of(env, *envp);
+        *out++ = var ? var : *envp;
+    }
+    *out = NULL;
+}
+
+/* From the stage, where it is held. Comes back where that fails. `in_front`: as count_put_in_front. */
+static void execute_held(const struct stage *s, const char *path, int in_front, char **argv, struct room *r,
+                         const char **env)
+{
+    struct execution *x = &r->execution;
+
+    if (execute_plan(s, path, strlen(path), x) != 0 || in_front != (x->script ? 1 + (x->argument != NULL) : 0))
+        return;
+    /* A script's arguments are those of the interpreter already. */
+    if (x->script)
+        *--env = x->comm;
+    sys_call(__NR_execve, x->file, argv, env, 0);
+}
+
+static const char *execute_anew(const struct stage *s, int argc, char **argv, char **envp, struct room *r)
+{
+    const char *path = (const char *)getauxval(AT_EXECFN);
+    const char **env = r->list + 1; /* one before it is execute_held's */
+    const int in_front = count_put_in_front(path, argc, argv, &r->execution);
+
+    if (in_front < 0)
+        return "it is not what was executed";
+    if (environment_attach(&r->attached, s, envp) != 0)
+        return "its environment is too long";
+    put_environment(env, &r->attached, envp);
+    execute_held(s, path, in_front, argv, r, env);
+    sys_call(__NR_execve, path, argv + in_front, env, 0);
+    return "it cannot be executed any more";
+}
+
+void restart(const struct stage *s, const struct settings *set, int argc, char **argv, char **envp)
+{
+    if (!set->audit || s->view.state->audit != DLC_AUDIT_OK || !execute_names(s, env_value(envp, "LD_PRELOAD")) ||
+        was_restarted(s, envp))
+        return;
+    const char *why = objection(envp);
+    if (!why) {
+        size_t vars = 0;
+        while (envp[vars])
+            vars++;
+        const size_t bytes = sizeof(struct room) + (vars + MORE) * sizeof(char *);
+        struct room *r = sys_mmap(bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        why = r ? execute_anew(s, argc, argv, envp, r) : "there is no memory";
+        if (r)
+            sys_munmap(r, bytes);
+    }
+    if (set->log)
+        log_line((const char *const[]){"libraries are not served, with LD_PRELOAD alone: the program is not started "
+                                       "again, for ", why, NULL});
+}
