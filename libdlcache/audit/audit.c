@@ -21,7 +21,7 @@ struct audit audit;
 
 /* The last answer that was not the question: la_objopen gives the object the name it would have had. */
 static char answered[MIRROR_SIZE];
-static char asked[PATH_SIZE];
+static char asked[PATH_SIZE]; /* empty: it is the answer's, less the mirror's prefix */
 static struct object *asked_by;
 
 static struct object *objects, *free_objects;
@@ -113,6 +113,21 @@ static char *mirror_of(const char *path, size_t len)
     return sys_call(__NR_faccessat, AT_FDCWD, answered, 4, 0) == 0 ? answered : NULL;
 }
 
+/* The same for a relative path, made absolute as ld.so makes an origin of it. */
+static char *mirror_of_relative(const char *name, size_t len)
+{
+    char path[PATH_SIZE];
+    const long n = sys_getcwd(path, sizeof path); /* with its NUL */
+
+    if (n <= 1 || path[0] != '/' || (size_t)n + len >= sizeof path)
+        return NULL;
+    size_t at = (size_t)n - 1;
+    if (path[at - 1] != '/')
+        path[at++] = '/';
+    __builtin_memcpy(path + at, name, len + 1);
+    return mirror_of(path, at + len);
+}
+
 /* The same for a path that the index cannot resolve: the file is looked at, and its inode is looked for. Otherwise an
  * object could come in twice, from here and from there. */
 static char *mirror_by_inode(const char *path)
@@ -173,7 +188,7 @@ static char *answer(const char *name, const struct object *loader)
         __builtin_memcpy(asked, path, dlc_strlen(path) + 1);
         return mirror;
     }
-    mirror = name[0] == '/' ? mirror_of(name, len) : NULL;
+    mirror = name[0] == '/' ? mirror_of(name, len) : mirror_of_relative(name, len);
     if (!mirror) {
         struct found found;
         /* An absence is for ld.so to find, and to say. */
@@ -233,7 +248,7 @@ char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
         return (char *)(uintptr_t)name; /* another name space */
     if (flag == LA_SER_ORIG)
         asked_by = loader;
-    answered[0] = '\0';
+    answered[0] = asked[0] = '\0';
     if (audit.serving && still_here()) {
         char *path = flag == LA_SER_ORIG ? answer(name, loader) : answer_candidate(name);
         if (path)
@@ -263,7 +278,7 @@ static void rename_object(struct link_map *map)
     const size_t len = dlc_strlen(map->l_name);
     const char *name = NULL;
 
-    if (answered[0] && same_text(map->l_name, answered))
+    if (asked[0] && same_text(map->l_name, answered))
         name = asked;
     else if (lookup_prefix(v, map->l_name, len))
         name = map->l_name + v->prefix_len;

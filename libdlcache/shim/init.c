@@ -120,10 +120,13 @@ static __attribute__((constructor(101))) void start(int argc, char **argv, char 
         shim.serving = attach(&shim.stage, &set) == 0;
     if (shim.serving)
         restart(&shim.stage, &set, argc, argv, envp);
-    errno = saved;
     /* All at once: dlsym takes the loader's lock, which a later call, in a signal handler, may not. */
     for (int i = 0; i < SYMBOLS; i++)
         shim_resolve((enum symbol)i);
+    /* Of what it did not find, the program is told nothing; the second call frees the text. */
+    REAL(dlerror)();
+    REAL(dlerror)();
+    errno = saved;
     if (set.record)
         shim.recording = recorder_open(&shim.recorder, set.record, "preload", set.rank) == 0;
     if (set.stage)

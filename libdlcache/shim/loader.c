@@ -1,7 +1,10 @@
-/* What the dynamic loader says of an object that it has from the mirror. Its name in the link map the audit library
- * put right; its $ORIGIN and the directories made with it are the loader's own, and put right here. Rules: shim.h. */
+/* What the dynamic loader says of an object that it has from the mirror, or would have had. Its name in the link map
+ * the audit library put right; its $ORIGIN, the directories made with it, and the texts of errors are the loader's own,
+ * and put right here. Rules: shim.h. */
 #include <dlfcn.h>
+#include <sys/mman.h>
 
+#include "libdlcache/sys.h"
 #include "shim.h"
 
 /* Less the mirror's prefix, of a path that may be written to. */
@@ -16,18 +19,94 @@ static void strip(char *path)
         __builtin_memmove(path, path + below, len - below + 1);
 }
 
+/* The directories that are searched, of which the loader has written a list: from `own` to `info`, or only the size. */
+static void put_search_path(Dl_serinfo *info, Dl_serinfo *own, bool fill)
+{
+    size_t bytes = own->dls_size;
+    char *to = fill ? (char *)&info->dls_serpath[own->dls_cnt] : NULL;
+
+    for (unsigned i = 0; i < own->dls_cnt; i++) {
+        char *const name = own->dls_serpath[i].dls_name;
+        const size_t before = strlen(name);
+        strip(name);
+        const size_t len = strlen(name);
+        bytes -= before - len;
+        if (fill) {
+            info->dls_serpath[i] = (Dl_serpath){.dls_name = to, .dls_flags = own->dls_serpath[i].dls_flags};
+            __builtin_memcpy(to, name, len + 1);
+            to += len + 1;
+        }
+    }
+    if (fill)
+        return;
+    info->dls_size = bytes; /* there may be no more of it than these two */
+    info->dls_cnt = own->dls_cnt;
+}
+
+/* The loader writes the names behind `info`, where the caller has as much room as they take natively. Its own are
+ * longer: they go to pages of ours first. */
+static int search_path(void *handle, Dl_serinfo *info, bool fill)
+{
+    Dl_serinfo head;
+    int rc = REAL(dlinfo)(handle, RTLD_DI_SERINFOSIZE, &head);
+
+    if (rc != 0)
+        return rc;
+    Dl_serinfo *const own = sys_mmap(head.dls_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (!own) /* nothing is written that there may be no room for */
+        return fill ? -1 : REAL(dlinfo)(handle, RTLD_DI_SERINFOSIZE, info);
+    own->dls_size = head.dls_size;
+    own->dls_cnt = head.dls_cnt;
+    rc = REAL(dlinfo)(handle, RTLD_DI_SERINFO, own);
+    if (rc == 0)
+        put_search_path(info, own, fill);
+    sys_munmap(own, head.dls_size);
+    return rc;
+}
+
 int dlinfo(void *handle, int request, void *arg)
 {
+    if (shim.serving && (request == RTLD_DI_SERINFO || request == RTLD_DI_SERINFOSIZE))
+        return search_path(handle, arg, request == RTLD_DI_SERINFO);
     const int rc = REAL(dlinfo)(handle, request, arg);
-
-    if (rc != 0 || !shim.serving)
-        return rc;
-    if (request == RTLD_DI_ORIGIN) {
+    if (rc == 0 && shim.serving && request == RTLD_DI_ORIGIN)
         strip(arg);
-    } else if (request == RTLD_DI_SERINFO) {
-        Dl_serinfo *info = arg;
-        for (unsigned i = 0; i < info->dls_cnt; i++)
-            strip(info->dls_serpath[i].dls_name);
-    }
     return rc;
+}
+
+/* What a path of the stage that begins there is longer than what it stands for; 0 where none does. */
+static size_t excess(const char *at)
+{
+    static const char mirror[] = "/" STAGE_MIRROR "/", absent[] = "/" STAGE_ABSENT "/";
+    const struct stage *s = &shim.stage;
+
+    if (strncmp(at, s->dir, s->dir_len) != 0)
+        return 0;
+    if (strncmp(at + s->dir_len, mirror, sizeof mirror - 1) == 0)
+        return s->dir_len + sizeof mirror - 2; /* the path begins with the slash */
+    if (strncmp(at + s->dir_len, absent, sizeof absent - 1) == 0)
+        return s->dir_len + sizeof absent - 1;
+    return 0;
+}
+
+static bool is_within_path(char before)
+{
+    return (before >= 'a' && before <= 'z') || (before >= 'A' && before <= 'Z') || (before >= '0' && before <= '9') ||
+           before == '.' || before == '_' || before == '-' || before == '+' || before == '/';
+}
+
+/* The text is the C library's, and this thread's until its next error. One that names the stage was composed, and lies
+ * on the heap; its constants, which may not be written to, name no path. */
+char *dlerror(void)
+{
+    char *const text = REAL(dlerror)();
+
+    if (!text || !shim.serving || !strstr(text, shim.stage.dir))
+        return text;
+    char *to = text;
+    for (const char *from = text; *from; *to++ = *from++)
+        if (from == text || !is_within_path(from[-1]))
+            from += excess(from);
+    *to = '\0';
+    return text;
 }

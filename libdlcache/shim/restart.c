@@ -17,8 +17,8 @@
 
 /* --- whether ----------------------------------------------------------------------------------------------------- */
 
-/* Looks at the kernel's own copy of the environment, too, between AT_RANDOM and AT_EXECFN: a constructor before ours may
- * have taken the variable out of envp, and would do so again. */
+/* Looks at the kernel's own copy of the environment, too, between AT_RANDOM and AT_EXECFN: a constructor before ours
+ * may have taken the variable out of envp, and would do so again. */
 static bool was_restarted(const struct stage *s, char *const *envp)
 {
     static const char before[] = "\0LD_AUDIT=";

@@ -117,7 +117,8 @@ class Restart(Case):
 
         served = self.same([program], preexec_fn=odd, close_fds=False)
         for line in ("fd 30: flags 0 8000, mode 100644, at 7", "fd 31: flags 0 0, mode 10600, at -1",
-                     "umask 27, nice 3", "limit 4: 12345 54321", "/proc/self/cwd -> /usr", "NoNewPrivs:\t1", "death signal 1,", "timer 1"):
+                     "umask 27, nice 3", "limit 4: 12345 54321", "/proc/self/cwd -> /usr", "NoNewPrivs:\t1",
+                     "death signal 1,", "timer 1"):
             self.assertIn(line, served.stdout)
         for signals in ("ShdPnd", "SigBlk"):
             self.assertTrue(int(re.search(signals + r":\t(\w+)", served.stdout)[1], 16) & 1 << signal.SIGUSR1 - 1)
