@@ -7,9 +7,10 @@ import re
 import resource
 import shutil
 import signal
+import sys
 import unittest
 
-from harness import PROGS, PYTHON, Case, environment
+from harness import DLCACHE, MPIEXEC, PROGS, PYTHON, Case, environment
 
 ADDED = re.compile(r"(LD_AUDIT|GLIBC_TUNABLES)=.*\n")
 LOADER = next(iter(glob.glob("/lib64/ld-linux-x86-64.so.2") + glob.glob("/lib/ld-linux-aarch64.so.1")))
@@ -182,6 +183,24 @@ print('LD_AUDIT' in os.environ, file=sys.stderr)
             self.assertEqual(set(native.stderr.split()), {"False"})
             self.assertEqual(set(served.stderr.split()), {"True"})
 
+    def test_ranks_of_mpi(self):
+        """What their launcher has given them by descriptors and variables is there still."""
+        env = self.preload(DLCACHE_LOG="1")
+        result = self.run_command([MPIEXEC, "-n", "3", DLCACHE, "stage", "--dir", self.place, "--json", self.manifest],
+                                  env=env)
+        self.assertEqual(result.stdout.count(self.place), 1, result.stdout)
+        self.assertNotIn("is not started again", result.stderr)
+
+    @unittest.skipIf(os.geteuid() != 0, "only root can mount")
+    def test_in_another_mount_name_space(self):
+        """Served in part, and started again as well."""
+        code = 'mount -t tmpfs none "$1"/lib; shift; exec "$@"'
+        variables = ["%s=%s" % (k, v) for k, v in self.preload(DLCACHE_LOG="1").items() if k[:3] in ("LD_", "DLC")]
+        result = self.run_command(["unshare", "-m", "sh", "-ec", code, "sh", self.root, "env", *variables,
+                                   self.root + "/bin/started", "x"], env=self.env)
+        self.assertIn("LD_AUDIT=%s/lib/libdlcache-audit.so\n" % self.d, result.stdout)
+        self.assertIn("not below %s/lib" % self.root, result.stderr)
+
     # --- once ---
     def starts(self, argv, status=0, text="", env=(), **kw):
         """How often constructors run in what argv starts: those of libraries that come after ours run before it."""
@@ -305,6 +324,13 @@ static void more(void) { pthread_t t; if (pthread_create(&t, NULL, sleeps, NULL)
         self.assertEqual(count, 1)
         self.assertNotIn("LD_AUDIT", result.stdout)
         os.chmod(self.d, 0o700)
+        # Auditing does not work there (2), or was not tried (0).
+        for audit in (2, 0, 1):
+            with open(self.d + "/state", "r+b") as f:
+                f.seek(124)
+                f.write(audit.to_bytes(4, sys.byteorder))
+            count, result = self.starts([program])
+            self.assertEqual((count, "LD_AUDIT" in result.stdout), (2, True) if audit == 1 else (1, False))
         # The shim from elsewhere is not what an attached program has: it stays, and serves.
         env = self.preload(DLCACHE_LOG="1")
         env["LD_PRELOAD"] = shutil.copy(self.shim, self.path("libdlcache.so"))
