@@ -75,7 +75,9 @@ static ElfW(auxv_t) *find_execfn(char **envp)
 {
     while (*envp)
         envp++;
-    for (ElfW(auxv_t) *aux = (void *)(envp + 1); aux->a_type != AT_NULL; aux++)
+    while (!*envp) /* one more for each variable that a constructor before ours took out */
+        envp++;
+    for (ElfW(auxv_t) *aux = (void *)envp; aux->a_type != AT_NULL; aux++)
         if (aux->a_type == AT_EXECFN)
             return aux;
     return NULL;

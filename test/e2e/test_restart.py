@@ -239,6 +239,7 @@ static __attribute__((constructor)) void count(void)
         count, result = self.starts([program], text=unset)
         self.assertEqual(count, 2)
         self.assertNotIn("LD_AUDIT", result.stdout)
+        self.assertIn("\nexecfn %s\n" % program, result.stdout)
         # Even where ld.so does not load it.
         os.chmod(self.d + "/lib", 0o700)
         os.rename(self.d + "/lib/libdlcache-audit.so", self.d + "/lib/gone")
