@@ -83,23 +83,35 @@ static ElfW(auxv_t) *find_execfn(char **envp)
     return NULL;
 }
 
+/* What the variable of a script says, which is taken out of that environment; NULL: it is not there. */
+static const char *take_comm(char **envp)
+{
+    for (char **var = envp; var && *var; var++) {
+        const char *const told = *var + sizeof EXECUTE_COMM - 1;
+        if (strncmp(*var, EXECUTE_COMM, sizeof EXECUTE_COMM - 1) != 0)
+            continue;
+        for (char **to = var; (to[0] = to[1]); to++)
+            ;
+        return told;
+    }
+    return NULL;
+}
+
 /* Was this program executed from the stage: then the path that the kernel was given is put right where it lies. Of a
  * script it is the script's, and so is the name of the process. */
 static void put_right(int argc, char **argv, char **envp)
 {
     const struct view *v = &shim.stage.view;
     ElfW(auxv_t) *execfn = find_execfn(envp);
+    const char *const told = take_comm(envp);
 
-    for (char **var = envp; *var; var++) {
-        const char *told = *var + sizeof EXECUTE_COMM - 1;
-        if (strncmp(*var, EXECUTE_COMM, sizeof EXECUTE_COMM - 1) != 0)
-            continue;
+    if (environ != envp) /* a constructor before ours put a variable in */
+        take_comm(environ);
+    if (told) {
         const int script = told[0] - '0';
         sys_call(__NR_prctl, PR_SET_NAME, told + 1, 0, 0);
         if (execfn && (script == 1 || script == 2) && script < argc)
             execfn->a_un.a_val = (uintptr_t)argv[script];
-        for (char **to = var; (to[0] = to[1]); to++)
-            ;
         return;
     }
     if (!execfn)

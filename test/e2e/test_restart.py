@@ -240,6 +240,12 @@ static __attribute__((constructor)) void count(void)
         self.assertEqual(count, 2)
         self.assertNotIn("LD_AUDIT", result.stdout)
         self.assertIn("\nexecfn %s\n" % program, result.stdout)
+        # A script from the stage, and a constructor that makes another environment: it is put right in both.
+        _, result = self.starts([self.root + "/bin/plain"],
+                                text='static void more(void) { setenv("ANOTHER", "one", 1); }')
+        self.assertIn("\nANOTHER=one\n", result.stdout)
+        self.assertNotIn("DLCACHE_COMM", result.stdout)
+        self.assertIn("/proc/self/comm plain\n", result.stdout)
         # Even where ld.so does not load it.
         os.chmod(self.d + "/lib", 0o700)
         os.rename(self.d + "/lib/libdlcache-audit.so", self.d + "/lib/gone")
