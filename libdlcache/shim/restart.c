@@ -34,6 +34,19 @@ static bool was_restarted(const struct stage *s, char *const *envp)
     return false;
 }
 
+/* The variables are those that the kernel has, who put them behind the arguments and before AT_EXECFN: a constructor
+ * before ours that took one out would miss it the next time. (Not the same pointers: ld.so copies one for itself.) */
+static bool is_untouched(int argc, char **argv, char *const *envp)
+{
+    const char *at = argv[0], *const end = (const char *)getauxval(AT_EXECFN);
+
+    for (int i = 0; i < argc && at < end; i++)
+        at += strlen(at) + 1;
+    for (; *envp && at < end && strcmp(*envp, at) == 0; envp++)
+        at += strlen(at) + 1;
+    return !*envp && at == end;
+}
+
 static bool is_traced(void)
 {
     static const char untraced[] = "\nTracerPid:\t0\n";
@@ -93,7 +106,7 @@ static int count_put_in_front(const char *path, int argc, char **argv, struct ex
 }
 
 /* NULL: nothing speaks against it. */
-static const char *objection(char *const *envp)
+static const char *objection(int argc, char **argv, char *const *envp)
 {
     const char *preload = env_value(envp, "LD_PRELOAD");
     const char *path = (const char *)getauxval(AT_EXECFN);
@@ -108,6 +121,8 @@ static const char *objection(char *const *envp)
         return "it has a sanitizer";
     if (strncmp(path, "/dev/fd/", 8) == 0)
         return "it was executed by a descriptor";
+    if (!argc || !is_untouched(argc, argv, envp))
+        return "its environment was changed already";
     if (is_traced())
         return "it is traced";
     if (has_threads())
@@ -191,7 +206,7 @@ void restart(const struct stage *s, const struct settings *set, int argc, char *
     if (!set->audit || s->view.state->audit != DLC_AUDIT_OK || !execute_names(s, env_value(envp, "LD_PRELOAD")) ||
         was_restarted(s, envp))
         return;
-    const char *why = objection(envp);
+    const char *why = objection(argc, argv, envp);
     if (!why) {
         size_t vars = 0;
         while (envp[vars])

@@ -235,7 +235,7 @@ static __attribute__((constructor)) void count(void)
         self.assertEqual(self.starts([program], env={"DLCACHE_AUDIT": "off"})[0], 1)
         self.assertEqual(self.starts([self.d + "/run", program])[0], 1)
         # Even where somebody takes out again what attached it.
-        unset = 'static void more(void) { unsetenv("LD_AUDIT"); unsetenv("FOO"); }'
+        unset = 'static void more(void) { unsetenv("LD_AUDIT"); }'
         count, result = self.starts([program], text=unset)
         self.assertEqual(count, 2)
         self.assertNotIn("LD_AUDIT", result.stdout)
@@ -271,6 +271,12 @@ static __attribute__((constructor)) void count(void)
             self.root + "/bin/started", self.preload(DLCACHE_LOG="1"))
         result = self.run_command([PYTHON, "-c", code], env=self.env)
         self.assertIn("for it was executed by a descriptor\n", result.stderr)
+
+    def test_an_environment_that_was_changed(self):
+        for change in ('unsetenv("FOO")', 'setenv("FOO", "baz", 1)'):
+            result = self.refused([self.root + "/bin/started"], "its environment was changed already",
+                                  text="static void more(void) { %s; }" % change)
+            self.assertNotIn("FOO=bar", result.stdout)
 
     def test_threads(self):
         thread = """static void *sleeps(void *p) { pause(); return p; }
