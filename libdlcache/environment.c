@@ -7,6 +7,7 @@
 #include "sys.h"
 
 #define TUNABLE "glibc.rtld.optional_static_tls"
+#define LINK_ORDER "verify_asan_link_order"
 
 static void put(struct environment *env, const char *text, size_t n)
 {
@@ -88,6 +89,24 @@ static int contains(const char *text, const char *word)
     return 0;
 }
 
+/* NAME=the list, with an option that it does not have yet before it */
+static void put_option(struct environment *env, const char *name, const char *option, uint64_t value, char *const *envp)
+{
+    const char *list = env_value(envp, name);
+
+    if (contains(list, option))
+        return;
+    begin(env, name);
+    put_text(env, option);
+    put(env, "=", 1);
+    put_number(env, value);
+    if (list && *list) {
+        put(env, ":", 1);
+        put_text(env, list);
+    }
+    end(env);
+}
+
 int environment_attach(struct environment *env, const struct stage *s, char *const *envp)
 {
     const char *audit = env_value(envp, "DLCACHE_AUDIT");
@@ -99,21 +118,13 @@ int environment_attach(struct environment *env, const struct stage *s, char *con
     put(env, s->dir, s->dir_len);
     end(env);
     put_library(env, "LD_PRELOAD", ": ", s, STAGE_LIB, envp);
+    put_option(env, "ASAN_OPTIONS", LINK_ORDER, 0, envp);
     if (audit_off || s->view.state->audit == DLC_AUDIT_BAD)
         return env->used <= sizeof env->text ? 0 : -E2BIG;
     put_library(env, "LD_AUDIT", ":", s, STAGE_AUDIT, envp);
     /* An auditor shrinks the static TLS that is left for libraries of the initial-exec model. */
-    const char *tunables = env_value(envp, "GLIBC_TUNABLES");
-    if (s->view.state->tls_size && !contains(tunables, TUNABLE "=")) {
-        begin(env, "GLIBC_TUNABLES");
-        if (tunables && *tunables) {
-            put_text(env, tunables);
-            put(env, ":", 1);
-        }
-        put_text(env, TUNABLE "=");
-        put_number(env, s->view.state->tls_size);
-        end(env);
-    }
+    if (s->view.state->tls_size)
+        put_option(env, "GLIBC_TUNABLES", TUNABLE, s->view.state->tls_size, envp);
     return env->used <= sizeof env->text ? 0 : -E2BIG;
 }
 

@@ -5,10 +5,10 @@
 #include "stage.h"
 
 /* The variables of an attached program, each "NAME=value" in `text` and listed in `vars`: DLCACHE_STAGE, LD_PRELOAD,
- * LD_AUDIT (unless the stage's node or DLCACHE_AUDIT=off forbids it), GLIBC_TUNABLES (where the stage's objects need
- * static TLS). */
+ * LD_AUDIT (unless the stage's node or DLCACHE_AUDIT=off forbids it), GLIBC_TUNABLES (static TLS), ASAN_OPTIONS (a program
+ * of AddressSanitizer takes it that a library stands before its runtime). */
 struct environment {
-    const char *vars[4];
+    const char *vars[5];
     unsigned count;
     size_t used;
     char text[32768];

@@ -18,6 +18,7 @@
 /* An auditor leaves less of the static TLS for libraries that must have theirs there. Bytes. */
 #define STATIC_TLS "16384"
 #define STATIC_TLS_NAME "glibc.rtld.optional_static_tls"
+#define LINK_ORDER_NAME "verify_asan_link_order"
 
 static char *say(const char *what, int error)
 {
@@ -190,9 +191,13 @@ static void set(const char *name, char *value)
 static void set_environment(const struct run_options *o)
 {
     const char *tunables = getenv("GLIBC_TUNABLES");
+    const char *sanitizer = getenv("ASAN_OPTIONS");
 
     set("DLCACHE_RECORD", memory_text(o->spool));
     set("LD_PRELOAD", run_list_prepend(getenv("LD_PRELOAD"), o->preload, ": "));
+    /* Otherwise a program of AddressSanitizer refuses to start behind a library that is preloaded. */
+    if (!sanitizer || !strstr(sanitizer, LINK_ORDER_NAME))
+        set("ASAN_OPTIONS", run_list_prepend(sanitizer, LINK_ORDER_NAME "=0", ":"));
     if (!o->audit)
         return;
     set("LD_AUDIT", run_list_prepend(getenv("LD_AUDIT"), o->audit, ":"));

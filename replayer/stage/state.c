@@ -12,6 +12,7 @@
 #include "facts/mounts.h"
 
 #define TLS_MOST (64u << 20)
+#define TLS_OF_OTHERS 6144
 
 static uint64_t inode_buckets(const struct image *im)
 {
@@ -106,12 +107,12 @@ static void hide_mounts(const struct view *view, const struct mounts *mounts, ui
     }
 }
 
-/* With what glibc sets aside by itself: the tunable replaces it. Each thread takes it: there is an end. */
+/* The tunable replaces the 512 bytes that glibc sets aside by itself, and an auditor takes as much again. What is not
+ * staged may need some, too, as it would find it natively: an allocator that is preloaded, a runtime of a compiler. Each
+ * thread takes it from its stack: there is an end. */
 static uint32_t ask_tls(uint64_t bytes)
 {
-    if (bytes == 0)
-        return 0;
-    return bytes < TLS_MOST - 2048 ? (uint32_t)bytes + 2048 : TLS_MOST;
+    return bytes < TLS_MOST - TLS_OF_OTHERS ? (uint32_t)bytes + TLS_OF_OTHERS : TLS_MOST;
 }
 
 void *state_make(const struct view *view, const struct dlc_mirror *mirror, char *root, size_t root_len,

@@ -500,7 +500,7 @@ class Contents(StageCase):
         self.run_command(["gcc", "-shared", "-fPIC", self.path("tls.c"), "-o", paths[0]])
         for path in paths[1:]:
             shutil.copy2(paths[0], path)
-        for count, asked in ((1, (15 << 20) + 2048), (5, 64 << 20)):
+        for count, asked in ((1, (15 << 20) + 6144), (5, 64 << 20)):
             kinds = dict.fromkeys(paths, "shared-object")
             d, _ = self.staged(self.manifest(paths[:count], kinds=kinds))
             with open(d + "/state", "rb") as f:
