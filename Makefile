@@ -124,7 +124,7 @@ install: all
 	install -m 755 $(BUILD)/dlcache-stage $(BUILD)/dlcache-run $(DESTDIR)$(LIBEXECDIR)/
 	install -m 755 $(BUILD)/libdlcache.so $(BUILD)/libdlcache-audit.so $(DESTDIR)$(LIBDIR)/
 	install -m 644 doc/dlcache.1 $(DESTDIR)$(MANDIR)/man1/dlcache.1
-	install -m 644 manifests/manifest.schema.json $(DESTDIR)$(SHAREDIR)/
+	install -m 644 manifests/manifest.schema.json libdlcache/dlcache.supp $(DESTDIR)$(SHAREDIR)/
 
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/dlcache $(DESTDIR)$(MANDIR)/man1/dlcache.1
