@@ -1,0 +1,11 @@
+"""Run by programs.sh."""
+import os
+
+from everything import NOT_RUN, Everything, is_dynamic
+
+
+class All(Everything):
+    def test_everything_in_usr_bin(self):
+        names = sorted(set(os.listdir("/usr/bin")) - set(NOT_RUN))
+        paths = [p for p in ("/usr/bin/" + n for n in names) if not os.path.islink(p) and is_dynamic(p)]
+        self.assertGreater(self.everything(paths, paths[::5]), 200)
