@@ -169,6 +169,16 @@ int plugin(void) { return value * 100 + beside("share/second.txt"); }
         self.assertEqual(said.count(" 1\n"), len(names), said)
         self.assertEqual(said.count("x begins\n"), 1)
 
+    def test_where_the_directory_is_written_in(self):
+        """ld.so looks itself there. The program is in the mirror, and its $ORIGIN is: the object's name is not."""
+        names = self.names()
+        program = self.linked()
+        manifest = self.path("m.json")
+        self.record(manifest, ["sh", "-c", "\"$@\" && touch \"$0/lib/new\"", self.top, program, self.top, *names],
+                    include=[self.top], env=self.env)
+        said = self.same(self.stage(manifest), program, self.top, *names, most=1000)
+        self.assertEqual(said.count(" 1\n"), len(names), said)
+
     def test_opened_by_one_name_and_then_by_another(self):
         names = self.names()
         loaded = self.loaded()
@@ -177,7 +187,7 @@ int plugin(void) { return value * 100 + beside("share/second.txt"); }
         d = self.staged(loaded, *everything, env=env)
         for n in range(len(names)):
             turned = names[n:] + names[:n]
-            said = self.same(d, loaded, "chdir=" + self.top, *("open=" + n for n in turned), "where=x", "list",
+            said = self.same(d, loaded, "chdir=" + self.top, *("open=" + n for n in turned), "where=x", "info", "list",
                              env=env, most=3)
             self.assertEqual(said.count(": #0 "), len(names), said)
 

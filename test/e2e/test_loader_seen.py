@@ -33,7 +33,7 @@ int more(void) { return ++count; }
                  "flags=now,noload", "open=" + one, "open=" + two, "flags=now,global", "open=" + two, "call=two", "list",
                  "flags=now,noload,global", "open=" + two, "open=" + self.at("lib/libbelow.so"), "call=below", "close",
                  "list", "flags=now", "open=" + one, "flags=now,nodelete", "open=" + one, "call=more", "close", "open=" + one, "call=more", "list",
-                 "flags=now", "open=" + kept, *both, "open=" + kept, *both, "open=", "call=more", "list"]
+                 "flags=now", "open=" + kept, *both, "open=" + kept, *both, "open=" + self.at("bin/loaded"), "open=", "call=more", "list"]
         said = self.record_and_compare(self.loaded(), *steps)
         self.assertEqual(said.count("begins with 40\n"), 5, said)
 
