@@ -18,6 +18,26 @@
 #include "recorder/spool.h"
 #include "replayer/attach/remove.h"
 
+/* The file holds that name. All of it is searched: a long LD_LIBRARY_PATH makes thousands of notes before this one. */
+static bool holds(int dirfd, const char *file, const char *name)
+{
+    const int fd = openat(dirfd, file, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    bool found = false;
+
+    if (fd < 0)
+        return false;
+    if (fstat(fd, &st) == 0 && st.st_size > 0) {
+        void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (p != MAP_FAILED) {
+            found = memmem(p, (size_t)st.st_size, name, strlen(name)) != NULL;
+            munmap(p, (size_t)st.st_size);
+        }
+    }
+    close(fd);
+    return found;
+}
+
 /* The audit library has noted the program's C library: it was asked, and the search went on. */
 static bool was_asked(const char *spool)
 {
@@ -25,18 +45,8 @@ static bool was_asked(const char *spool)
     const struct dirent *e;
     bool asked = false;
 
-    while (d && (e = readdir(d)) && !asked) {
-        char *path = memory_join(spool, e->d_name, strlen(e->d_name));
-        FILE *f = strstr(e->d_name, SPOOL_SUFFIX) ? fopen(path, "re") : NULL;
-        if (f) {
-            char buf[65536 * 2];
-            fseek(f, sizeof(struct spool_header), SEEK_SET);
-            const size_t n = fread(buf, 1, sizeof buf, f);
-            asked = n && memmem(buf, n, "/libc.so", 8);
-            fclose(f);
-        }
-        free(path);
-    }
+    while (d && !asked && (e = readdir(d)))
+        asked = strstr(e->d_name, SPOOL_SUFFIX) && holds(dirfd(d), e->d_name, "/libc.so");
     if (d)
         closedir(d);
     return asked;
