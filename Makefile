@@ -86,17 +86,22 @@ $(eval $(call compile,mpi,MPICC))
 # What the report's page is made of is part of the command.
 $(BUILD)/obj/host/manifests/report/page.o: $(wildcard $(addprefix manifests/report/*.,html css js))
 
+# Every program that is attached maps these, again and again: two segments rather than four (what is read and what is run
+# together), and no page to protect after relocation. What is written at the start of every process lies in one place,
+# before the large tables (.bss.large).
+small := -Wl,-z,now -Wl,-z,norelro -Wl,-z,noseparate-code -Wl,--hash-style=gnu -Wl,--sort-section=name
+
 $(BUILD)/libdlcache.so: $(call obj,shim,$(shim))
 	$(say) LD $@
-	$(Q)$(CC) -shared -Wl,-z,now -Wl,-z,relro -Wl,-z,defs -Wl,-soname,libdlcache.so $(LDFLAGS) $^ -o $@ -ldl
+	$(Q)$(CC) -shared $(small) -Wl,-z,defs -Wl,-soname,libdlcache.so $(LDFLAGS) $^ -o $@ -ldl
 
 $(BUILD)/libdlcache-audit.so: $(call obj,bare,$(audit))
 	$(say) LD $@
-	$(Q)$(CC) -shared -nostdlib -Wl,-z,now -Wl,-z,relro -Wl,-z,defs -Wl,-soname,libdlcache-audit.so $(LDFLAGS) $^ -o $@
+	$(Q)$(CC) -shared -nostdlib $(small) -Wl,-z,defs -Wl,-soname,libdlcache-audit.so $(LDFLAGS) $^ -o $@
 
 $(BUILD)/dlcache-run: $(call obj,bare,$(run))
 	$(say) LD $@
-	$(Q)$(CC) -static -no-pie -nostdlib $(LDFLAGS) $^ -o $@
+	$(Q)$(CC) -static -no-pie -nostdlib $(small) $(LDFLAGS) $^ -o $@
 
 $(BUILD)/dlcache: $(call obj,host,$(command))
 	$(say) LD $@

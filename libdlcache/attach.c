@@ -12,12 +12,14 @@ struct where {
     uint64_t root_dev, root_ino, mnt_ns;
 };
 
-/* For attach_same_view, and what the view of a process elsewhere points to. */
+/* For attach_same_view. */
 static struct {
     const struct dlc_state *state;
     struct where where;
-    struct own_mounts mounts;
 } elsewhere;
+
+/* What the view of a process elsewhere points to. */
+static struct own_mounts own_mounts DLC_LARGE;
 
 const char *env_value(char *const *envp, const char *name)
 {
@@ -107,7 +109,7 @@ int attach_same_view(const struct dlc_state *state)
 /* What of the stage a process elsewhere may serve. */
 static int attach_elsewhere(struct stage *s)
 {
-    if (!look_around(&elsewhere.where) || own_mounts_apply(&elsewhere.mounts, &s->view) != 0)
+    if (!look_around(&elsewhere.where) || own_mounts_apply(&own_mounts, &s->view) != 0)
         return -EXDEV;
     elsewhere.state = s->view.state;
     return 0;

@@ -110,6 +110,9 @@ static inline unsigned sys_geteuid(void)
     return (unsigned)sys_call(__NR_geteuid, 0, 0, 0, 0);
 }
 
+/* For large tables that most processes never touch: apart from what every process writes (Makefile: $(small)). */
+#define DLC_LARGE __attribute__((section(".bss.large")))
+
 static inline size_t dlc_strlen(const char *s)
 {
     size_t n = 0;

@@ -11,7 +11,7 @@
 /* Pages that were found readable. A path that is not readable has to give EFAULT, as from the kernel, and no fault in
  * here. A page that a string was once read from is taken to stay: asking each time would double the cost of a call. */
 #define PAGES 1024
-static uintptr_t readable_pages[PAGES];
+static DLC_LARGE uintptr_t readable_pages[PAGES];
 
 static bool page_readable(uintptr_t page)
 {

@@ -15,7 +15,7 @@ _Static_assert(sizeof(struct dirent) == sizeof(struct dirent64), "one dirent for
 static struct {
     DIR *dir;
     uint32_t node1;
-} streams[STREAMS];
+} streams[STREAMS] DLC_LARGE;
 
 static unsigned slot(const DIR *dir, unsigned probe)
 {
