@@ -6,6 +6,7 @@
 #include "libdlcache/attach.h"
 #include "libdlcache/execute.h"
 #include "libdlcache/sys.h"
+#include "next.h"
 #include "restart.h"
 #include "shim.h"
 
@@ -71,6 +72,30 @@ void shim_resolve(enum symbol symbol)
     __atomic_store_n(slot, p, __ATOMIC_RELEASE);
 }
 
+_Static_assert(SYMBOLS <= NEXT_MAX, "all names at once");
+
+/* All of them: dlsym takes the loader's lock, which a later call, in a signal handler, may not. */
+static void resolve_all(void)
+{
+    void *found[SYMBOLS];
+    bool asked = false;
+
+    next_find(_DYNAMIC, names, SYMBOLS, found);
+    for (int i = 0; i < SYMBOLS; i++) {
+        if (found[i]) {
+            __atomic_store_n((void **)&shim_real + i, found[i], __ATOMIC_RELEASE);
+        } else {
+            shim_resolve((enum symbol)i);
+            asked = true;
+        }
+    }
+    if (!asked)
+        return;
+    /* Of what dlsym did not find, the program is told nothing; the second call frees the text. */
+    REAL(dlerror)();
+    REAL(dlerror)();
+}
+
 static ElfW(auxv_t) *find_execfn(char **envp)
 {
     while (*envp)
@@ -134,12 +159,7 @@ static __attribute__((constructor(101))) void start(int argc, char **argv, char 
         shim.serving = attach(&shim.stage, &set) == 0;
     if (shim.serving)
         restart(&shim.stage, &set, argc, argv, envp);
-    /* All at once: dlsym takes the loader's lock, which a later call, in a signal handler, may not. */
-    for (int i = 0; i < SYMBOLS; i++)
-        shim_resolve((enum symbol)i);
-    /* Of what it did not find, the program is told nothing; the second call frees the text. */
-    REAL(dlerror)();
-    REAL(dlerror)();
+    resolve_all();
     errno = saved;
     if (set.record)
         shim.recording = recorder_open(&shim.recorder, set.record, "preload", set.rank) == 0;
