@@ -27,6 +27,11 @@ int attach(struct stage *s, const struct settings *set);
  * attached to this state; of a state that it is not attached to: what it answered the stager. */
 int attach_same_view(const struct dlc_state *state);
 
+/* The number of the mount that the root directory of this process is in, and the directory's st_dev and st_ino. A number
+ * that never comes again, of a mount that belongs to one mount name space: who has the same root in the same mount sees
+ * the same files. 0: this kernel gives none (Linux before 6.8). */
+uint64_t attach_root_mount(uint64_t *dev, uint64_t *ino);
+
 /* The value of `name` in envp, or NULL. */
 const char *env_value(char *const *envp, const char *name);
 

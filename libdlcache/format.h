@@ -156,7 +156,8 @@ struct dlc_state {
     uint32_t tls_size;    /* what to ask of glibc.rtld.optional_static_tls, bytes; 0: nothing */
     uint32_t prefix_len;  /* of the mirror's prefix: "D/root" */
     char prefix[512];     /* absolute path of the mirror, NUL-terminated */
-    uint64_t reserved[16];
+    uint64_t root_mount;  /* the mount that the root directory is in: statx's unique number, or 0 */
+    uint64_t reserved[15];
 };
 
 /* FORMAT.md 9: the end of an image file, behind the digests of its chunks. */

@@ -74,7 +74,6 @@ static uint32_t number_of(struct text t)
     return number(&p, t.p + t.len);
 }
 
-/* st_dev as the kernel packs it for stat(2): makedev(). */
 static uint64_t device_of(struct text t)
 {
     const char *p = t.p, *end = t.p + t.len;
@@ -82,7 +81,7 @@ static uint64_t device_of(struct text t)
 
     p += p < end;
     const uint64_t minor = number(&p, end);
-    return (major & 0xfffff000u) << 32 | (major & 0xfffu) << 8 | (minor & 0xffffff00u) << 12 | (minor & 0xffu);
+    return dlc_device(major, minor);
 }
 
 /* "id parent major:minor ROOT POINT options [optional …] - TYPE SOURCE super". Changes the line. */

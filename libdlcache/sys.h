@@ -76,6 +76,11 @@ static inline int sys_fstatat(int dirfd, const char *path, struct stat *st, int 
     return (int)sys_call(__NR_newfstatat, dirfd, path, st, flags);
 }
 
+static inline int sys_statx(int dirfd, const char *path, int flags, unsigned mask, struct statx *stx)
+{
+    return (int)sys_call6(__NR_statx, dirfd, (long)path, flags, mask, (long)stx, 0);
+}
+
 static inline int sys_fstat(int fd, struct stat *st)
 {
     return (int)sys_call(__NR_fstat, fd, st, 0, 0);
@@ -119,6 +124,12 @@ static inline size_t dlc_strlen(const char *s)
     while (s[n])
         n++;
     return n;
+}
+
+/* st_dev as the kernel packs it for stat(2): makedev(). */
+static inline uint64_t dlc_device(uint64_t major, uint64_t minor)
+{
+    return (major & 0xfffff000u) << 32 | (major & 0xfffu) << 8 | (minor & 0xffffff00u) << 12 | (minor & 0xffu);
 }
 
 /* True when the n bytes at both places are the same. */

@@ -10,6 +10,7 @@
 
 #include "facts/memory.h"
 #include "facts/mounts.h"
+#include "libdlcache/attach.h"
 
 #define TLS_MOST (64u << 20)
 #define TLS_OF_OTHERS 6144
@@ -122,6 +123,7 @@ void *state_make(const struct view *view, const struct dlc_mirror *mirror, char 
     struct dlc_state h = {.version = DLC_FORMAT_VERSION, .size = sizeof h};
     struct stat mirror_st, root_st, ns_st;
     struct mounts mounts;
+    uint64_t root_dev, root_ino;
 
     root[root_len] = '\0';
     if (stat(root, &mirror_st) != 0 || stat("/", &root_st) != 0 || stat("/proc/self/ns/mnt", &ns_st) != 0) {
@@ -145,6 +147,7 @@ void *state_make(const struct view *view, const struct dlc_mirror *mirror, char 
     h.mnt_ns = ns_st.st_ino;
     h.root_dev = root_st.st_dev;
     h.root_ino = root_st.st_ino;
+    h.root_mount = attach_root_mount(&root_dev, &root_ino);
     h.complete = 1;
     h.audit = audit;
     h.tls_size = ask_tls(im->header->tls_size);
