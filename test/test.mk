@@ -17,7 +17,7 @@ $(BUILD)/check-units: $(call obj,host,$(check))
 	$(say) LD $@
 	$(Q)$(CC) $(san) $(LDFLAGS) $^ $(dep_libs) $(check_libs) -o $@
 
-.PHONY: check check-long check-units check-e2e demo
+.PHONY: check check-long check-units check-e2e demo bench-loader
 check: test-packages
 	+$(Q)BUILD=$(BUILD) MAKE="$(MAKE)" test/run.sh $(BUILD)
 
@@ -40,3 +40,8 @@ check-e2e: all $(progs)
 demo: packages
 	+$(Q)$(MAKE) --no-print-directory all
 	$(Q)BUILD=$(BUILD) bench/demo.sh
+
+# What attaching costs and saves at the start of programs. BENCH="-n 51 -o FILE 300-79": its options (bench/README.md).
+bench-loader: test-packages
+	+$(Q)$(MAKE) --no-print-directory all
+	$(Q)BUILD=$(BUILD) /usr/bin/python3 -B bench/loader.py $(BENCH)

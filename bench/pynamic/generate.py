@@ -55,7 +55,7 @@ class Tree:
         for k, function in enumerate(self.functions(name)):
             inner = "x"
             if self.needs[name] and (static or self.random.random() < 0.5):
-                inner = "%s_f%03d(x)" % (self.random.choice(self.needs[name]), self.random.randrange(self.args.functions))
+                inner = "%s(x)" % self.random.choice(self.functions(self.random.choice(self.needs[name])))
             lines += ["long %s(long x);" % function] if not static else []
             lines += ["%slong %s(long x) { return (%s ^ %d) * 31 + %d; }" % (
                 "static " if static else "", function, inner, self.random.randrange(1 << 30), k)]
@@ -75,8 +75,8 @@ class Tree:
         lines += ["static PyMethodDef methods[] = {",
                   *("    {\"f%03d\", py_%s, METH_O, NULL}," % (k, f) for k, f in enumerate(self.functions(name))),
                   "    {NULL, NULL, 0, NULL}};",
-                  "static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, \"%s\", NULL, -1, methods, NULL, NULL, "
-                  "NULL, NULL};" % name,
+                  "static struct PyModuleDef definition = {",
+                  "    PyModuleDef_HEAD_INIT, \"%s\", NULL, -1, methods, NULL, NULL, NULL, NULL};" % name,
                   "PyMODINIT_FUNC PyInit_%s(void) { return PyModule_Create(&definition); }" % name]
         return lines
 

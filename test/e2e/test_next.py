@@ -65,8 +65,8 @@ class Next(Case):
 
     def test_others_between(self):
         defined = {"open", "realpath", "__xmknod"}
-        # One without the hash table that is read, and one that wants another to be searched first (an auxiliary filter),
-        # are left to dlsym.
+        # One without the hash table that is read is left to dlsym. Of one that wants another to be searched first (an
+        # auxiliary filter), nothing is taken.
         for flags, how, where in (([], "same", defined), (["-Wl,--hash-style=sysv"], "left", defined),
                                   (["-Wl,-f,libc.so.6"], "same", set())):
             between = self.build("between", BETWEEN, *flags)
