@@ -422,6 +422,26 @@ START_TEST(test_damaged_anywhere)
 }
 END_TEST
 
+/* doc/FORMAT.md 4: words of 8 bytes, the last one filled up with zeroes. */
+START_TEST(test_hash_of_every_length)
+{
+    for (size_t n = 0; n <= 40; n++) {
+        unsigned char *text = malloc(n ? n : 1); /* its end is the end of what may be read */
+        uint64_t h = 7 * 0x9e3779b97f4a7c15ull ^ n;
+        for (size_t i = 0; i < n; i++)
+            text[i] = (unsigned char)(251 - 29 * i);
+        for (size_t at = 0; at < n; at += 8) {
+            uint64_t word = 0;
+            for (size_t i = at; i < n && i < at + 8; i++)
+                word |= (uint64_t)text[i] << 8 * (i - at);
+            h = dlc_hash_mix(h, word);
+        }
+        ck_assert_uint_eq(dlc_hash64(7, text, n), dlc_hash_mix(h, 0));
+        free(text);
+    }
+}
+END_TEST
+
 Suite *suite_build(void)
 {
     Suite *s = suite_create("image");
@@ -429,6 +449,7 @@ Suite *suite_build(void)
 
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_set_timeout(c, 120);
+    tcase_add_test(c, test_hash_of_every_length);
     tcase_add_test(c, test_every_field_of_stat);
     tcase_add_test(c, test_directories);
     tcase_add_test(c, test_contents);
