@@ -12,6 +12,7 @@
 
 #include "facts/memory.h"
 #include "manifests/manifest.h"
+#include "manifests/quick.h"
 #include "manifests/scan.h"
 #include "manifests/text.h"
 
@@ -316,21 +317,30 @@ static bool not_json(struct loader *l, size_t line, const char *why)
     return false;
 }
 
+/* Element i, which begins at p; *behind is where it ends. */
+static bool load_part(struct loader *l, size_t i, const char *p, const char *end, const char **behind)
+{
+    json_error_t e;
+    json_t *value = json_loadb(p, (size_t)(end - p), FLAGS | JSON_DISABLE_EOF_CHECK | JSON_DECODE_ANY, &e);
+
+    if (!value)
+        return not_json(l, scan_line(l->text, p) + (size_t)e.line - 1, e.text);
+    const bool ok = load_element(l, i, value);
+    json_decref(value);
+    *behind = p + e.position;
+    return ok;
+}
+
 /* The elements of the array [from, end): one at a time, since all together as JSON they take ten times their text. */
 static bool load_parts(struct loader *l, const char *from, const char *end)
 {
     const char *p = scan_space(from + 1, end);
 
     for (size_t i = 0; i > 0 || *p != ']'; i++) {
-        json_error_t e;
-        json_t *value = json_loadb(p, (size_t)(end - p), FLAGS | JSON_DISABLE_EOF_CHECK | JSON_DECODE_ANY, &e);
-        if (!value)
-            return not_json(l, scan_line(l->text, p) + (size_t)e.line - 1, e.text);
-        const bool ok = load_element(l, i, value);
-        json_decref(value);
-        if (!ok)
+        const char *behind = quick_entry(p, end, l->m);
+        if (!behind && !load_part(l, i, p, end, &behind))
             return false;
-        p = scan_space(p + e.position, end);
+        p = scan_space(behind, end);
         if (p == end - 1)
             break;
         if (*p != ',')

@@ -24,7 +24,7 @@ static void free_list(char **list, size_t count)
     free(list);
 }
 
-static void free_entry(struct manifest_entry *e)
+void manifest_entry_free(struct manifest_entry *e)
 {
     free(e->path);
     free(e->target);
@@ -57,17 +57,23 @@ void manifest_free(struct manifest *m)
     free_list(m->policy.exclude, m->policy.exclude_count);
     free_list(m->policy.prefixes, m->policy.prefix_count);
     for (size_t i = 0; i < m->entry_count; i++)
-        free_entry(&m->entries[i]);
+        manifest_entry_free(&m->entries[i]);
     free(m->entries);
     free(m);
 }
 
-struct manifest_entry *manifest_add(struct manifest *m, const char *path, enum manifest_kind kind)
+struct manifest_entry *manifest_append(struct manifest *m, const struct manifest_entry *e)
 {
     m->entries = memory_grow(m->entries, &m->entry_capacity, m->entry_count + 1, sizeof *m->entries);
-    struct manifest_entry *e = &m->entries[m->entry_count++];
-    *e = (struct manifest_entry){.path = memory_text(path), .kind = kind};
-    return e;
+    m->entries[m->entry_count] = *e;
+    return &m->entries[m->entry_count++];
+}
+
+struct manifest_entry *manifest_add(struct manifest *m, const char *path, enum manifest_kind kind)
+{
+    const struct manifest_entry e = {.path = memory_text(path), .kind = kind};
+
+    return manifest_append(m, &e);
 }
 
 static int by_path(const void *a, const void *b)

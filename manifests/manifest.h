@@ -112,6 +112,10 @@ int manifest_may_save(const char *file, char **error);
 
 /* Appends an entry with that path (copied) and returns it, zeroed otherwise; valid until the next call. */
 struct manifest_entry *manifest_add(struct manifest *m, const char *path, enum manifest_kind kind);
+/* Appends that entry, and what it points to is the manifest's from now on. */
+struct manifest_entry *manifest_append(struct manifest *m, const struct manifest_entry *e);
+/* Frees what an entry points to. */
+void manifest_entry_free(struct manifest_entry *e);
 
 /* Sorts the entries by path bytes; manifest_find needs it. */
 void manifest_sort(struct manifest *m);

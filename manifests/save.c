@@ -13,71 +13,24 @@ static void set_number(json_t *o, const char *key, uint64_t n)
     json_object_set_new(o, key, memory_check(json_integer((json_int_t)n)));
 }
 
-static void set_list(json_t *o, const char *key, char *const *list, size_t count)
+static json_t *list_of(char *const *list, size_t count)
 {
     json_t *array = memory_check(json_array());
 
     for (size_t i = 0; i < count; i++)
         json_array_append_new(array, text_element(list[i]));
-    json_object_set_new(o, key, array);
+    return array;
+}
+
+static void set_list(json_t *o, const char *key, char *const *list, size_t count)
+{
+    json_object_set_new(o, key, list_of(list, count));
 }
 
 static void set_text(json_t *o, const char *key, const char *text)
 {
     if (text)
         text_set(o, key, text);
-}
-
-static json_t *counts(const struct manifest_counts *c)
-{
-    const struct {
-        const char *name;
-        uint64_t n;
-    } all[] = {{"stat", c->stat}, {"open", c->open}, {"list", c->list},
-               {"load", c->load}, {"exec", c->exec}, {"write", c->write}};
-    json_t *o = memory_check(json_object());
-
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (all[i].n)
-            set_number(o, all[i].name, all[i].n);
-    return o;
-}
-
-static json_t *entry(const struct manifest_entry *e)
-{
-    json_t *o = memory_check(json_object());
-
-    text_set(o, "path", e->path);
-    json_object_set_new(o, "kind", json_string(manifest_kind_names[e->kind]));
-    if (e->is_volatile)
-        json_object_set_new(o, "volatile", json_true());
-    if (e->has_stat) {
-        set_number(o, "size", e->size);
-        json_object_set_new(o, "mtime_ns", json_integer(e->mtime_ns));
-        set_number(o, "mode", e->mode);
-    }
-    if (e->has_digest) {
-        char hex[33];
-        for (int i = 0; i < 32; i++)
-            hex[i] = "0123456789abcdef"[e->digest[i / 2] >> (i % 2 ? 0 : 4) & 15];
-        hex[32] = '\0';
-        json_object_set_new(o, "xxh3_128", json_string(hex));
-    }
-    set_text(o, "target", e->target);
-    set_text(o, "soname", e->soname);
-    if (e->needed_count)
-        set_list(o, "needed", e->needed, e->needed_count);
-    json_t *c = counts(&e->counts);
-    if (json_object_size(c))
-        json_object_set_new(o, "counts", c);
-    else
-        json_decref(c);
-    set_number(o, "order", e->order);
-    if (e->first_ns)
-        set_number(o, "first_ns", e->first_ns);
-    if (e->processes)
-        set_number(o, "processes", e->processes);
-    return o;
 }
 
 static json_t *head(const struct manifest *m)
@@ -123,6 +76,115 @@ static json_t *head(const struct manifest *m)
     return o;
 }
 
+/* --- entries: what jansson would write of them, without building it first ---------------------------------------- */
+
+static void put_number(FILE *f, const char *before, uint64_t n)
+{
+    char digits[24], *p = digits + sizeof digits;
+
+    do
+        *--p = (char)('0' + n % 10);
+    while (n /= 10);
+    fputs_unlocked(before, f);
+    fwrite_unlocked(p, 1, (size_t)(digits + sizeof digits - p), f);
+}
+
+/* "key":"bytes", or the form for what cannot stand like that. */
+static void put_text(FILE *f, const char *before, const char *key, const char *bytes)
+{
+    fputs_unlocked(before, f);
+    if (text_is_plain(bytes)) {
+        putc_unlocked('"', f);
+        fputs_unlocked(key, f);
+        fputs_unlocked("\":\"", f);
+        fputs_unlocked(bytes, f);
+        putc_unlocked('"', f);
+        return;
+    }
+    json_t *o = memory_check(json_object());
+    text_set(o, key, bytes);
+    char *text = memory_check(json_dumps(o, JSON_COMPACT));
+    fwrite_unlocked(text + 1, 1, strlen(text) - 2, f); /* without the braces */
+    free(text);
+    json_decref(o);
+}
+
+static void put_list(FILE *f, const char *before, char *const *list, size_t count)
+{
+    json_t *array = list_of(list, count);
+
+    fputs_unlocked(before, f);
+    json_dumpf(array, f, JSON_COMPACT | JSON_PRESERVE_ORDER);
+    json_decref(array);
+}
+
+static void put_counts(FILE *f, const struct manifest_counts *c)
+{
+    const struct {
+        const char *name;
+        uint64_t n;
+    } all[] = {{"\"stat\":", c->stat}, {"\"open\":", c->open}, {"\"list\":", c->list},
+               {"\"load\":", c->load}, {"\"exec\":", c->exec}, {"\"write\":", c->write}};
+    const char *before = ",\"counts\":{";
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (all[i].n == 0)
+            continue;
+        fputs_unlocked(before, f);
+        put_number(f, all[i].name, all[i].n);
+        before = ",";
+    }
+    if (before[1] == '\0')
+        putc_unlocked('}', f);
+}
+
+static void put_stat(FILE *f, const struct manifest_entry *e)
+{
+    const bool negative = e->mtime_ns < 0;
+
+    put_number(f, ",\"size\":", e->size);
+    put_number(f, negative ? ",\"mtime_ns\":-" : ",\"mtime_ns\":",
+               negative ? -(uint64_t)e->mtime_ns : (uint64_t)e->mtime_ns);
+    put_number(f, ",\"mode\":", e->mode);
+}
+
+static void put_digest(FILE *f, const uint8_t digest[16])
+{
+    char hex[33];
+
+    for (int i = 0; i < 32; i++)
+        hex[i] = "0123456789abcdef"[digest[i / 2] >> (i % 2 ? 0 : 4) & 15];
+    hex[32] = '\0';
+    put_text(f, ",", "xxh3_128", hex);
+}
+
+static void put_entry(FILE *f, const struct manifest_entry *e)
+{
+    put_text(f, "{", "path", e->path);
+    put_text(f, ",", "kind", manifest_kind_names[e->kind]);
+    if (e->is_volatile)
+        fputs_unlocked(",\"volatile\":true", f);
+    if (e->has_stat)
+        put_stat(f, e);
+    if (e->has_digest)
+        put_digest(f, e->digest);
+    if (e->target)
+        put_text(f, ",", "target", e->target);
+    if (e->soname)
+        put_text(f, ",", "soname", e->soname);
+    if (e->needed_count)
+        put_list(f, ",\"needed\":", e->needed, e->needed_count);
+    put_counts(f, &e->counts);
+    put_number(f, ",\"order\":", e->order);
+    if (e->first_ns)
+        put_number(f, ",\"first_ns\":", e->first_ns);
+    if (e->processes)
+        put_number(f, ",\"processes\":", e->processes);
+    putc_unlocked('}', f);
+}
+
+/* --- the whole -------------------------------------------------------------------------------------------------- */
+
 static int write_all(const void *what, FILE *f)
 {
     const struct manifest *m = what;
@@ -136,10 +198,8 @@ static int write_all(const void *what, FILE *f)
     free(text);
     json_decref(h);
     for (size_t i = 0; i < m->entry_count && !ferror(f); i++) {
-        json_t *e = entry(&m->entries[i]);
-        fputs(i ? ",\n" : "\n", f);
-        json_dumpf(e, f, JSON_COMPACT | JSON_PRESERVE_ORDER);
-        json_decref(e);
+        fputs_unlocked(i ? ",\n" : "\n", f);
+        put_entry(f, &m->entries[i]);
     }
     if (ferror(f))
         return -1; /* errno is still that of the write */

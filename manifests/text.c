@@ -41,6 +41,17 @@ static int is_utf8(const char *bytes)
     return 1;
 }
 
+bool text_is_plain(const char *bytes)
+{
+    for (const unsigned char *p = (const unsigned char *)bytes; *p;) {
+        const size_t n = *p < ' ' || *p == '"' || *p == '\\' ? 0 : sequence(p);
+        if (n == 0)
+            return false;
+        p += n;
+    }
+    return true;
+}
+
 static json_t *escaped(const char *bytes)
 {
     char *text = memory_check(malloc(4 * strlen(bytes) + 1)), *out = text;

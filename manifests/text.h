@@ -9,6 +9,7 @@
 #define DLCACHE_TEXT_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -21,6 +22,9 @@ json_t *text_element(const char *bytes);
  * where there is none. */
 char *text_get(const json_t *object, const char *key, const char **why);
 char *text_of_element(const json_t *element, const char **why);
+
+/* Whether it stands in JSON as it is: UTF-8, with nothing to be escaped. */
+bool text_is_plain(const char *bytes);
 
 /* The value of a hexadecimal digit, or -1. */
 int text_digit(char c);
