@@ -12,6 +12,9 @@ int main(void)
     srunner_add_suite(runner, suite_manifest());
     srunner_add_suite(runner, suite_policy());
     srunner_add_suite(runner, suite_report());
+    srunner_add_suite(runner, suite_diff());
+    srunner_add_suite(runner, suite_input());
+    srunner_add_suite(runner, suite_show());
     srunner_add_suite(runner, suite_spool());
     srunner_run_all(runner, CK_NORMAL);
     const int run = srunner_ntests_run(runner), failed = srunner_ntests_failed(runner);

@@ -10,6 +10,9 @@ Suite *suite_lookup(void);
 Suite *suite_manifest(void);
 Suite *suite_policy(void);
 Suite *suite_report(void);
+Suite *suite_diff(void);
+Suite *suite_input(void);
+Suite *suite_show(void);
 Suite *suite_spool(void);
 
 #endif
