@@ -1,64 +1,58 @@
 /* dlcache diff: as diff(1), for manifests. */
-#include <getopt.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "cli/cli.h"
+#include "cli/options.h"
 #include "manifests/diff.h"
 
 static const char usage[] =
-    "usage: dlcache diff [--json] A B\n"
-    "Say how the manifests A and B differ: the interpreter, the search paths and the policy; and what was found, by\n"
-    "cause and package. When, how often and by how many processes something was touched makes no difference.\n"
+    "usage: dlcache diff [-n N] [--all] [--color=WHEN] [--json] A B\n"
+    "Say how the manifests A and B differ: the interpreter, the search paths, the policy and the mounts; names that lead\n"
+    "to another file; what moved as a whole; and the rest by cause and package. When, how often and by how many\n"
+    "processes something was touched makes no difference.\n"
     "\n"
-    "  --json       for programs\n"
-    "  -h, --help   show this\n"
+    "  -n, --top N   at most N lines of a package (default: 10)\n"
+    "  --all         all of them\n"
+    "  --color=WHEN  auto (on a terminal; the default), always, never\n"
+    "  --json        all of it, for programs\n"
+    "  -h, --help    show this\n"
     "\n"
     "Exit status: 0 the same, 1 they differ, 2 trouble.\n";
 
+static int compare(const struct manifest *a, const struct manifest *b, bool json, const struct diff_style *style)
+{
+    struct diff d;
+
+    diff_manifests(a, b, &d);
+    const int differ = !diff_is_same(&d);
+    if (json)
+        cli_json(diff_json(&d));
+    else
+        diff_print(&d, stdout, style);
+    diff_free(&d);
+    return differ;
+}
+
 int verb_diff(int argc, char **argv)
 {
-    static const struct option longs[] = {
-        {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-    struct manifest *m[2] = {NULL, NULL};
-    bool json = false;
-    int c, rc = 0;
+    bool json = false, all = false, colours = cli_colours();
+    unsigned top = 10;
+    const struct cli_option options[] = {{"json", 0, CLI_NOTHING, &json},
+                                         {"all", 0, CLI_NOTHING, &all},
+                                         {"top", 'n', CLI_NUMBER, &top},
+                                         {"color", 0, CLI_WHEN, &colours},
+                                         {NULL, 0, CLI_NOTHING, NULL}};
+    int status;
+    const int first = cli_options(argc, argv, options, usage, &status);
 
-    optind = 1;
-    opterr = 0;
-    while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-        switch (c) {
-        case 'j': json = true; break;
-        case 'h': fputs(usage, stdout); return 0;
-        default: return cli_wrong(argv[0], "'%s' is no option", argv[optind - 1]);
-        }
-    }
-    if (optind + 2 != argc)
+    if (first < 0)
+        return status;
+    if (first + 2 != argc)
         return cli_wrong(argv[0], "it takes two manifests");
-    for (int i = 0; i < 2 && rc == 0; i++) {
-        char *error = NULL;
-        m[i] = manifest_load(argv[optind + i], &error);
-        if (!m[i]) {
-            cli_error("%s", error);
-            rc = 2;
-        }
-        free(error);
-    }
-    if (rc == 0) {
-        struct diff d;
-        diff_manifests(m[0], m[1], &d);
-        if (json) {
-            json_t *root = diff_json(&d);
-            json_dumpf(root, stdout, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
-            putchar('\n');
-            json_decref(root);
-        } else {
-            diff_print(&d, stdout, cli_colours());
-        }
-        rc = d.head_count || d.line_count;
-        diff_free(&d);
-    }
-    manifest_free(m[0]);
-    manifest_free(m[1]);
-    return rc;
+    struct manifest *a = cli_manifest(argv[first]), *b = a ? cli_manifest(argv[first + 1]) : NULL;
+    const struct diff_style style = {.colours = colours, .top = all ? SIZE_MAX : top};
+    status = b ? compare(a, b, json, &style) : 2;
+    manifest_free(a);
+    manifest_free(b);
+    return status;
 }

@@ -1,9 +1,8 @@
 /* dlcache doctor: will it work here? */
-#include <getopt.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "cli/cli.h"
+#include "cli/options.h"
 #include "replayer/attach/doctor.h"
 
 static const char usage[] =
@@ -18,29 +17,18 @@ static const char usage[] =
 
 int verb_doctor(int argc, char **argv)
 {
-    static const struct option longs[] = {
-        {"dir", required_argument, NULL, 'd'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
     const char *places = "/dev/shm";
+    const struct cli_option options[] = {{"dir", 0, CLI_TEXT, &places}, {NULL, 0, CLI_NOTHING, NULL}};
     struct manifest *m = NULL;
-    char *error = NULL;
-    int c;
+    int status;
+    const int first = cli_options(argc, argv, options, usage, &status);
 
-    optind = 1;
-    opterr = 0;
-    while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-        switch (c) {
-        case 'd': places = optarg; break;
-        case 'h': fputs(usage, stdout); return 0;
-        default: return cli_wrong(argv[0], "'%s' is no option, or lacks its value", argv[optind - 1]);
-        }
-    }
-    if (optind + 1 < argc)
+    if (first < 0)
+        return status;
+    if (first + 1 < argc)
         return cli_wrong(argv[0], "it takes one manifest at most");
-    if (optind < argc && !(m = manifest_load(argv[optind], &error))) {
-        cli_error("%s", error);
-        free(error);
+    if (first < argc && !(m = cli_manifest(argv[first])))
         return 2;
-    }
     const unsigned wrong = doctor_machine(places, stdout);
     if (m)
         doctor_manifest(m, stdout);

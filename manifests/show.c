@@ -1,123 +1,14 @@
+/* A summary for people. */
 #include "manifests/show.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "facts/memory.h"
-#include "manifests/package.h"
+#include "manifests/findings.h"
 #include "manifests/text.h"
-
-#define TOP 10
-
-/* --- adding up -------------------------------------------------------------------------------------------------- */
-
-/* A named sum: a package, a directory. */
-struct sum {
-    char *name;
-    uint64_t bytes, calls, entries;
-    UT_hash_handle hh;
-};
-
-struct totals {
-    uint64_t entries[MANIFEST_KINDS], bytes[MANIFEST_KINDS];
-    struct manifest_counts counts;
-    struct sum *packages;  /* uthash */
-    struct sum *missed;    /* directories, by absent entries */
-    const struct manifest_entry *biggest[TOP];
-};
-
-static void add_counts(struct manifest_counts *sum, const struct manifest_counts *c)
-{
-    sum->stat = manifest_sum(sum->stat, c->stat);
-    sum->open = manifest_sum(sum->open, c->open);
-    sum->list = manifest_sum(sum->list, c->list);
-    sum->load = manifest_sum(sum->load, c->load);
-    sum->exec = manifest_sum(sum->exec, c->exec);
-    sum->write = manifest_sum(sum->write, c->write);
-}
-
-static struct sum *sum_of(struct sum **sums, const char *name, size_t len)
-{
-    struct sum *s;
-
-    HASH_FIND(hh, *sums, name, len, s);
-    if (!s) {
-        s = memory_new(1, sizeof *s);
-        s->name = memory_bytes(name, len);
-        HASH_ADD_KEYPTR(hh, *sums, s->name, len, s);
-    }
-    return s;
-}
-
-static void keep_biggest(struct totals *t, const struct manifest_entry *e)
-{
-    for (size_t i = 0; i < TOP; i++) {
-        if (t->biggest[i] && t->biggest[i]->size >= e->size)
-            continue;
-        const struct manifest_entry *next = t->biggest[i];
-        t->biggest[i] = e;
-        e = next;
-        if (!e)
-            return;
-    }
-}
-
-static void add_up(struct totals *t, const struct manifest *m)
-{
-    *t = (struct totals){0};
-    for (size_t i = 0; i < m->entry_count; i++) {
-        const struct manifest_entry *e = &m->entries[i];
-        size_t len;
-        t->entries[e->kind]++;
-        add_counts(&t->counts, &e->counts);
-        if (e->kind == MANIFEST_ABSENT) {
-            const char *slash = strrchr(e->path, '/');
-            struct sum *s = sum_of(&t->missed, e->path, slash == e->path ? 1 : (size_t)(slash - e->path));
-            s->entries++;
-            s->calls = manifest_sum(s->calls, manifest_calls(&e->counts));
-        }
-        const char *name = manifest_package(e->path, &len);
-        struct sum *package = sum_of(&t->packages, name, len);
-        package->entries++;
-        package->calls = manifest_sum(package->calls, manifest_calls(&e->counts));
-        if (manifest_has_contents(e->kind)) {
-            t->bytes[e->kind] = manifest_sum(t->bytes[e->kind], e->size);
-            package->bytes = manifest_sum(package->bytes, e->size);
-            keep_biggest(t, e);
-        }
-    }
-}
-
-static void free_sums(struct sum **sums)
-{
-    struct sum *s, *next;
-
-    HASH_ITER(hh, *sums, s, next) {
-        HASH_DEL(*sums, s);
-        free(s->name);
-        free(s);
-    }
-}
-
-static void free_totals(struct totals *t)
-{
-    free_sums(&t->packages);
-    free_sums(&t->missed);
-}
-
-static int by_bytes(struct sum *a, struct sum *b)
-{
-    return a->bytes != b->bytes ? (a->bytes < b->bytes ? 1 : -1) : strcmp(a->name, b->name);
-}
-
-static int by_calls(struct sum *a, struct sum *b)
-{
-    return a->calls != b->calls ? (a->calls < b->calls ? 1 : -1) : strcmp(a->name, b->name);
-}
-
-/* --- for people ------------------------------------------------------------------------------------------------- */
+#include "manifests/totals.h"
 
 static void put_size(FILE *f, uint64_t bytes)
 {
@@ -200,59 +91,118 @@ static void put_calls(const struct manifest_counts *c, FILE *f)
     putc('\n', f);
 }
 
-static void put_sums(struct sum **sums, int (*order)(struct sum *, struct sum *), const char *title, bool bytes,
-                     FILE *f)
+static void put_sums(struct sum **sums, sum_order *order, const char *title, bool bytes, FILE *f, size_t top)
 {
     struct sum *s, *next;
     size_t n = 0;
 
-    if (!*sums)
+    if (!*sums || top == 0)
         return;
     fprintf(f, "\n%s\n", title);
     HASH_SORT(*sums, order);
     HASH_ITER(hh, *sums, s, next) {
-        if (n++ == TOP)
+        if (n++ == top || (bytes && s->bytes == 0 && order == sums_by_bytes))
             break;
-        char calls_text[32];
+        char calls_text[80];
         if (bytes)
             put_size(f, s->bytes);
         else
             fprintf(f, "%9" PRIu64, s->entries);
-        const int used = snprintf(calls_text, sizeof calls_text, "%9" PRIu64 " calls  ", s->calls);
+        const int used = bytes ? snprintf(calls_text, sizeof calls_text, "%7" PRIu64 " files %9" PRIu64 " calls  ",
+                                          s->files, s->calls)
+                               : snprintf(calls_text, sizeof calls_text, "%9" PRIu64 " calls  ", s->calls);
         fputs(calls_text, f);
         put_text(f, s->name, (size_t)(WIDTH - 11 - used)); /* a size, or a long number, before it */
         putc('\n', f);
     }
 }
 
-static void put_search(const struct manifest *m, FILE *f)
+static void put_paths(const struct findings *found, FILE *f)
 {
     bool title = false;
 
-    for (size_t i = 0; i < m->search_count; i++) {
-        size_t parts = m->search[i].value[0] != '\0';
-        for (const char *p = m->search[i].value; *p; p++)
-            parts += *p == ':';
-        if (parts == 0)
+    for (size_t i = 0; i < found->path_count; i++) {
+        const struct finding_path *p = &found->paths[i];
+        if (p->elements == 0)
             continue;
         if (!title)
-            fputs("\nsearch paths\n", f);
+            fputs("\nsearch paths (elements; and how many of them never answered)\n", f);
         title = true;
-        fprintf(f, "%9zu ", parts);
-        size_t used = text_put(f, m->search[i].name, 24, TEXT_CUT_END);
+        fprintf(f, "%9zu %6zu  ", p->elements, p->idle);
+        size_t used = text_put(f, p->variable->name, 24, TEXT_CUT_END);
         for (; used < 16; used++)
             putc(' ', f);
         putc(' ', f);
-        put_text(f, m->search[i].value, WIDTH - 11 - used);
+        put_text(f, p->variable->value, WIDTH - 19 - used);
         putc('\n', f);
     }
 }
 
-void manifest_show(const struct manifest *m, FILE *f)
+static void put_searches(const struct findings *found, FILE *f, size_t top)
+{
+    if (found->search_count && top)
+        fputs("\nlongest searches (directories tried in vain; and where it was found)\n", f);
+    for (size_t i = 0; i < found->search_count && i < top; i++) {
+        const struct finding_search *s = &found->searches[i];
+        fprintf(f, "%9zu  ", s->tried);
+        size_t used = text_put(f, s->name, 34, TEXT_CUT_END);
+        for (; used < 24; used++)
+            putc(' ', f);
+        fputs("  ", f);
+        put_text(f, s->found ? s->found->path : "(nowhere)", WIDTH - 13 - used);
+        putc('\n', f);
+    }
+}
+
+static void put_twice(const struct findings *found, FILE *f, size_t top)
+{
+    if (found->twice_count && top)
+        fputs("\nthere more than once: what is found depends on the search path\n", f);
+    for (size_t i = 0; i < found->twice_count && i < top; i++) {
+        fputs("  ", f);
+        text_put(f, found->twice[i].name, WIDTH - 2, TEXT_CUT_END);
+        putc('\n', f);
+        for (size_t k = 0; k < found->twice[i].count; k++) {
+            fputs("    ", f);
+            put_text(f, found->twice[i].places[k], WIDTH - 4);
+            putc('\n', f);
+        }
+    }
+}
+
+/* Commands are to be copied: never cut. */
+static void put_sources(const struct findings *found, FILE *f, size_t top)
+{
+    if (found->source_count && top)
+        fputs("\nPython sources without bytecode: every process compiles them; this makes it\n", f);
+    for (size_t i = 0; i < found->source_count && i < top; i++) {
+        char *command = findings_compile(found->sources[i].directory);
+        fprintf(f, "%9zu  ", found->sources[i].files);
+        put_text(f, command, SIZE_MAX);
+        putc('\n', f);
+        free(command);
+    }
+}
+
+static void put_biggest(const struct totals *t, FILE *f, size_t top)
+{
+    if (t->file_count && top)
+        fputs("\nbiggest files\n", f);
+    for (size_t i = 0; i < top && i < t->file_count; i++) {
+        put_size(f, t->biggest[i]->size);
+        fputs("  ", f);
+        put_text(f, t->biggest[i]->path, 68);
+        putc('\n', f);
+    }
+}
+
+void manifest_show(const struct manifest *m, FILE *f, size_t top)
 {
     struct totals t;
+    struct findings found;
 
-    add_up(&t, m);
+    totals_of(m, &t);
+    findings_of(m, &found);
     put_head(m, f);
     fputs("\nentries\n", f);
     for (int kind = 0; kind < MANIFEST_KINDS; kind++) {
@@ -267,74 +217,15 @@ void manifest_show(const struct manifest *m, FILE *f)
     put_size(f, manifest_bytes(m));
     putc('\n', f);
     put_calls(&t.counts, f);
-    put_sums(&t.packages, by_bytes, "packages, by bytes", true, f);
-    put_sums(&t.packages, by_calls, "packages, by calls", true, f);
-    if (t.biggest[0])
-        fputs("\nbiggest files\n", f);
-    for (size_t i = 0; i < TOP && t.biggest[i]; i++) {
-        put_size(f, t.biggest[i]->size);
-        fputs("  ", f);
-        put_text(f, t.biggest[i]->path, 68);
-        putc('\n', f);
-    }
-    put_sums(&t.missed, by_calls, "directories in which something was looked for in vain", false, f);
-    put_search(m, f);
-    free_totals(&t);
-}
-
-/* --- for programs ----------------------------------------------------------------------------------------------- */
-
-static json_t *number(uint64_t n)
-{
-    return memory_check(json_integer((json_int_t)n));
-}
-
-static json_t *sums_json(struct sum **sums, int (*order)(struct sum *, struct sum *))
-{
-    json_t *array = memory_check(json_array());
-    struct sum *s, *next;
-
-    HASH_SORT(*sums, order);
-    HASH_ITER(hh, *sums, s, next) {
-        json_t *o = memory_check(json_object());
-        text_set(o, "name", s->name);
-        json_object_set_new(o, "entries", number(s->entries));
-        json_object_set_new(o, "bytes", number(s->bytes));
-        json_object_set_new(o, "calls", number(s->calls));
-        json_array_append_new(array, o);
-    }
-    return array;
-}
-
-json_t *manifest_show_json(const struct manifest *m)
-{
-    struct totals t;
-    json_t *root = memory_check(json_object()), *kinds = memory_check(json_object());
-
-    add_up(&t, m);
-    json_object_set_new(root, "entries", number(m->entry_count));
-    json_object_set_new(root, "bytes", number(manifest_bytes(m)));
-    json_object_set_new(root, "processes", number(m->processes));
-    for (int kind = 0; kind < MANIFEST_KINDS; kind++) {
-        json_t *o = memory_check(json_object());
-        json_object_set_new(o, "entries", number(t.entries[kind]));
-        json_object_set_new(o, "bytes", number(t.bytes[kind]));
-        json_object_set_new(kinds, manifest_kind_names[kind], o);
-    }
-    json_object_set_new(root, "kinds", kinds);
-    json_object_set_new(root, "calls", memory_check(json_pack("{sIsIsIsIsIsI}", "stat", (json_int_t)t.counts.stat,
-        "open", (json_int_t)t.counts.open, "list", (json_int_t)t.counts.list, "load", (json_int_t)t.counts.load,
-        "exec", (json_int_t)t.counts.exec, "write", (json_int_t)t.counts.write)));
-    json_object_set_new(root, "packages", sums_json(&t.packages, by_bytes));
-    json_object_set_new(root, "missed", sums_json(&t.missed, by_calls));
-    json_t *biggest = memory_check(json_array());
-    for (size_t i = 0; i < TOP && t.biggest[i]; i++) {
-        json_t *o = memory_check(json_object());
-        text_set(o, "path", t.biggest[i]->path);
-        json_object_set_new(o, "size", number(t.biggest[i]->size));
-        json_array_append_new(biggest, o);
-    }
-    json_object_set_new(root, "biggest", biggest);
-    free_totals(&t);
-    return root;
+    put_sums(&t.packages, sums_by_bytes, "packages, by bytes", true, f, top);
+    put_sums(&t.packages, sums_by_calls, "packages, by calls", true, f, top);
+    put_sums(&t.directories, sums_by_bytes, "directories, by bytes", true, f, top);
+    put_biggest(&t, f, top);
+    put_sums(&t.missed, sums_by_calls, "directories in which something was looked for in vain", false, f, top);
+    put_searches(&found, f, top);
+    put_paths(&found, f);
+    put_twice(&found, f, top);
+    put_sources(&found, f, top);
+    findings_free(&found);
+    totals_free(&t);
 }

@@ -45,6 +45,18 @@ static const struct {
      "\"data\",\"counts\":{\"open\":7},\"order\":2,\"first_ns\":6,\"processes\":9", NOTHING, NULL},
 };
 
+static const char *const titles[DIFF_CAUSES] = {
+    [DIFF_FOUND_A] = "found in A, absent in B",
+    [DIFF_FOUND_B] = "absent in A, found in B",
+    [DIFF_KIND] = "something else by the same name",
+    [DIFF_CONTENT] = "contents changed",
+    [DIFF_VOLATILE] = "written in by one of the two",
+    [DIFF_ONLY_A] = "only in A",
+    [DIFF_ONLY_B] = "only in B",
+    [DIFF_TIME] = "modified at another time, contents the same",
+    [DIFF_MODE] = "other permissions",
+};
+
 static struct manifest *with_entry(const char *rest)
 {
     char text[800];
@@ -60,7 +72,7 @@ static char *printed(const struct diff *d, bool colours)
     size_t n;
     FILE *f = memory_check(open_memstream(&text, &n));
 
-    diff_print(d, f, colours);
+    diff_print(d, f, &(struct diff_style){.colours = colours, .top = 10});
     fclose(f);
     return text;
 }
@@ -78,7 +90,7 @@ START_TEST(differences_by_cause)
     if (d.line_count) {
         const char *name = diff_cause_names[causes[_i].cause];
         ck_assert_int_eq((int)d.lines[0].cause, causes[_i].cause);
-        snprintf(expected, sizeof expected, "%s: 1\n  /sw\n    /sw/f%s\n", diff_cause_texts[causes[_i].cause],
+        snprintf(expected, sizeof expected, "%s: 1\n  /sw\n    /sw/f%s\n", titles[causes[_i].cause],
                  causes[_i].text);
         ck_assert_str_eq(text, expected);
         json_t *json = diff_json(&d);
@@ -125,6 +137,9 @@ static const struct {
      "policy: include", "'/a /b'", "'/a' '/b'"},
     {MEMBERS("\"prefixes\":[],\"exclude\":[\"/it's\"]", ""), PLAIN(""), "policy: exclude",
      "'/it'\\''s'", NULL},
+    {PLAIN(",\"mounts\":[{\"point\":\"/sw\",\"type\":\"nfs4\",\"source\":\"s:/a\",\"root\":\"/\"}]"),
+     PLAIN(",\"mounts\":[{\"point\":\"/sw\",\"type\":\"nfs4\",\"source\":\"s:/b\",\"root\":\"/\"}]"), "mount: /sw",
+     "nfs4 s:/a /", "nfs4 s:/b /"},
     {MEMBERS("\"prefixes\":[\"/a\"]", ""), MEMBERS("\"prefixes\":[\"/b\"]", ""), "policy: prefixes", "'/a'", "'/b'"},
 };
 

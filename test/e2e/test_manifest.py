@@ -177,7 +177,7 @@ class Show(Manifest):
         for pattern in (r"^command     /usr/bin/python3 -c import json", r"^recorded    \d{4}-.*Z on \S+$",
                         r"^program     /usr/bin/python3", r"^processes   1, exit status 0$", r"^kept below  /usr$",
                         r"^ +%d in all +\d" % n, r"^calls       stat \d+, open \d+", r"^packages, by bytes$",
-                        r"^biggest files$", r"^search paths$"):
+                        r"^biggest files$", r"^directories, by bytes$", r"^search paths \(elements"):
             self.assertRegex(out.stdout, re.compile(pattern, re.M))
         for kind in KINDS:
             count = sum(e["kind"] == kind for e in self.recorded["entries"])
@@ -259,7 +259,7 @@ class Diff(Manifest):
         out = self.dlcache("diff", self.manifest, self.dump("b.json", other))
         self.assertEqual((out.stdout, out.stderr), ("", ""))
         out = self.dlcache("diff", "--json", self.manifest, self.path("b.json"))
-        self.assertEqual(json.loads(out.stdout), {"same": True, "head": [], "entries": []})
+        self.assertEqual(json.loads(out.stdout), {"same": True, "head": [], "shadowed": [], "moved": [], "entries": []})
 
     def pair(self):
         stat = {"size": 10, "mtime_ns": 1, "mode": 0o100644}
@@ -277,15 +277,15 @@ class Diff(Manifest):
 PYTHONPATH
   A: /a
   B: (not set)
-contents changed: 1
-  p
-    /sw/site-packages/p/changed.py
-something else by the same name: 1
-  p
-    /sw/site-packages/p/kind.py (module; directory)
 absent in A, found in B: 1
   q
     /sw/site-packages/q/found.py
+something else by the same name: 1
+  p
+    /sw/site-packages/p/kind.py (module; directory)
+contents changed: 1
+  p
+    /sw/site-packages/p/changed.py
 only in A: 1
   q
     /sw/site-packages/q/only.py
