@@ -12,6 +12,8 @@ int verb_record(int argc, char **argv);
 int verb_show(int argc, char **argv);
 int verb_report(int argc, char **argv);
 int verb_diff(int argc, char **argv);
+int verb_merge(int argc, char **argv);
+int verb_verify(int argc, char **argv);
 int verb_pack(int argc, char **argv);
 int verb_stage(int argc, char **argv);
 int verb_run(int argc, char **argv);

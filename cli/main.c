@@ -15,6 +15,8 @@ static const struct verb {
     {"show", verb_show, "summarize a manifest"},
     {"report", verb_report, "make a page of a manifest, to look at in a browser"},
     {"diff", verb_diff, "say how two manifests differ"},
+    {"merge", verb_merge, "write the union of manifests"},
+    {"verify", verb_verify, "say whether the file system is still what a manifest says"},
     {"pack", verb_pack, "build what is staged before the job, in one file"},
     {"stage", verb_stage, "read what a manifest names once, and lay it down in the memory of every node (MPI)"},
     {"run", verb_run, "run a command attached to a stage"},

@@ -224,7 +224,7 @@ static bool load_entry(struct loader *l, const json_t *o)
 {
     char *path = NULL;
     enum manifest_kind kind = MANIFEST_DATA;
-    int64_t processes = 0;
+    int64_t processes = 0, pilots = 0;
 
     if (!json_is_object(o))
         return wrong(l, "an entry is not an object");
@@ -238,9 +238,11 @@ static bool load_entry(struct loader *l, const json_t *o)
         !get_text(l, o, "target", OPTIONAL, &e->target) || !get_text(l, o, "soname", OPTIONAL, &e->soname) ||
         !get_list(l, o, "needed", OPTIONAL, &e->needed, &e->needed_count) || !get_counts(l, o, &e->counts) ||
         !get_count(l, o, "order", &e->order) || !get_count(l, o, "first_ns", &e->first_ns) ||
-        !get_integer(l, o, "processes", OPTIONAL, 0, UINT32_MAX, &processes))
+        !get_integer(l, o, "processes", OPTIONAL, 0, UINT32_MAX, &processes) ||
+        !get_integer(l, o, "pilots", OPTIONAL, 0, UINT32_MAX, &pilots))
         return false;
     e->processes = (uint32_t)processes;
+    e->pilots = (uint32_t)pilots;
     if (e->is_volatile && kind != MANIFEST_DIRECTORY)
         return wrong(l, "only a directory can be volatile");
     return true;
@@ -421,6 +423,40 @@ static bool load_mounts(struct loader *l, const json_t *root)
     return true;
 }
 
+static bool is_digest(const char *text)
+{
+    return strlen(text) == 32 && strspn(text, "0123456789abcdef") == 32;
+}
+
+static bool load_pilots(struct loader *l, const json_t *root)
+{
+    const json_t *array = json_object_get(root, "pilots"), *value;
+    size_t i;
+
+    if (!array)
+        return true;
+    if (!json_is_array(array))
+        return wrong_member(l, "pilots", "is not an array");
+    l->m->pilots = memory_new(json_array_size(array), sizeof *l->m->pilots);
+    json_array_foreach(array, i, value) {
+        struct manifest_pilot *p = &l->m->pilots[l->m->pilot_count++];
+        int64_t processes = 0, status = 0;
+        if (!enter_object(l, "pilots", i, value) || !get_text(l, value, "id", REQUIRED, &p->id) ||
+            !get_list(l, value, "command", OPTIONAL, &p->command, &p->command_count) ||
+            !get_text(l, value, "host", OPTIONAL, &p->host) ||
+            !get_text(l, value, "recorded", OPTIONAL, &p->recorded) ||
+            !get_integer(l, value, "processes", OPTIONAL, 0, UINT32_MAX, &processes) ||
+            !get_integer(l, value, "exit_status", OPTIONAL, 0, 255, &status))
+            return false;
+        if (!is_digest(p->id))
+            return wrong_member(l, "id", "is not 32 lower-case hexadecimal digits");
+        p->processes = (uint32_t)processes;
+        p->exit_status = (int)status;
+        l->depth -= 2;
+    }
+    return true;
+}
+
 static bool load_policy(struct loader *l, const json_t *root)
 {
     const json_t *policy = json_object_get(root, "policy");
@@ -460,7 +496,7 @@ static bool load_head(struct loader *l, const json_t *root)
         !get_text(l, root, "interpreter", OPTIONAL, &m->interpreter) ||
         !get_integer(l, root, "processes", OPTIONAL, 0, UINT32_MAX, &processes) ||
         !get_integer(l, root, "exit_status", OPTIONAL, 0, 255, &status) || !load_search(l, root) ||
-        !load_mounts(l, root) || !load_policy(l, root))
+        !load_mounts(l, root) || !load_policy(l, root) || !load_pilots(l, root))
         return false;
     m->processes = (uint32_t)processes;
     m->exit_status = (int)status;

@@ -32,6 +32,19 @@ void manifest_entry_free(struct manifest_entry *e)
     free_list(e->needed, e->needed_count);
 }
 
+void manifest_pilots_free(struct manifest *m)
+{
+    for (size_t i = 0; i < m->pilot_count; i++) {
+        free(m->pilots[i].id);
+        free_list(m->pilots[i].command, m->pilots[i].command_count);
+        free(m->pilots[i].host);
+        free(m->pilots[i].recorded);
+    }
+    free(m->pilots);
+    m->pilots = NULL;
+    m->pilot_count = 0;
+}
+
 void manifest_free(struct manifest *m)
 {
     if (!m)
@@ -56,6 +69,7 @@ void manifest_free(struct manifest *m)
     free_list(m->policy.include, m->policy.include_count);
     free_list(m->policy.exclude, m->policy.exclude_count);
     free_list(m->policy.prefixes, m->policy.prefix_count);
+    manifest_pilots_free(m);
     for (size_t i = 0; i < m->entry_count; i++)
         manifest_entry_free(&m->entries[i]);
     free(m->entries);

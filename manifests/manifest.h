@@ -58,6 +58,17 @@ struct manifest_entry {
     uint64_t order;       /* rank of the first touch among all entries, from 0; recorders number them densely */
     uint64_t first_ns;    /* when it was first touched, since the program started */
     uint32_t processes;   /* that touched it; a child that executes nothing counts with its parent */
+    uint32_t pilots;      /* that touched it, where several were merged; else 0 */
+};
+
+/* A run that is in a merged manifest. */
+struct manifest_pilot {
+    char *id;       /* XXH3-128 of its own manifest: 32 hexadecimal digits */
+    char **command; /* argv */
+    size_t command_count;
+    char *host, *recorded; /* or NULL */
+    uint32_t processes;
+    int exit_status;
 };
 
 struct manifest_mount {
@@ -91,6 +102,8 @@ struct manifest {
         char **prefixes; /* directories below which entries were kept, and may be frozen */
         size_t prefix_count;
     } policy;
+    struct manifest_pilot *pilots; /* of a merged one: by id; the rest of the head is that of the one recorded last */
+    size_t pilot_count;
     struct manifest_entry *entries; /* sorted by path bytes, no path twice */
     size_t entry_count;
     size_t entry_capacity;
@@ -99,6 +112,7 @@ struct manifest {
 /* An empty manifest; never NULL (out of memory ends the program with a message). */
 struct manifest *manifest_new(void);
 void manifest_free(struct manifest *m); /* NULL is fine */
+void manifest_pilots_free(struct manifest *m);
 
 /* Reads the file ("-": standard input). */
 struct manifest *manifest_load(const char *file, char **error);
@@ -106,6 +120,9 @@ struct manifest *manifest_load(const char *file, char **error);
 /* Writes atomically: a temporary file beside it, synced, renamed over it ("-": standard output). The entries are
  * sorted first. */
 int manifest_save(struct manifest *m, const char *file, char **error);
+
+/* Writes it to f, sorted as it is: 0, or -1 with errno. */
+int manifest_put(const struct manifest *m, FILE *f);
 
 /* Whether manifest_save could write there, before much work is done for it. Leaves nothing behind. */
 int manifest_may_save(const char *file, char **error);

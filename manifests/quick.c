@@ -172,7 +172,7 @@ static bool counts(struct reader *r, struct manifest_counts *c)
     return take(r, '}');
 }
 
-enum { PATH, KIND, SIZE, MTIME, MODE, DIGEST, TARGET, SONAME, NEEDED, COUNTS, ORDER, FIRST, PROCESSES, MEMBERS };
+enum { PATH, KIND, SIZE, MTIME, MODE, DIGEST, TARGET, SONAME, NEEDED, COUNTS, ORDER, FIRST, PROCESSES, PILOTS, MEMBERS };
 
 static bool member(struct reader *r, unsigned which, struct manifest_entry *e)
 {
@@ -200,14 +200,21 @@ static bool member(struct reader *r, unsigned which, struct manifest_entry *e)
             return false;
         e->processes = (uint32_t)n;
         return true;
+    case PILOTS:
+        if (!number(r, UINT32_MAX, &n))
+            return false;
+        e->pilots = (uint32_t)n;
+        return true;
     default: return false;
     }
 }
 
 static bool read_entry(struct reader *r, struct manifest_entry *e)
 {
-    static const char *const keys[MEMBERS] = {"path",   "kind",   "size",   "mtime_ns", "mode",     "xxh3_128", "target",
-                                              "soname", "needed", "counts", "order",    "first_ns", "processes"};
+    static const char *const keys[MEMBERS] = {
+        "path",   "kind",   "size",   "mtime_ns", "mode",      "xxh3_128", "target",
+        "soname", "needed", "counts", "order",    "first_ns", "processes", "pilots",
+    };
     const unsigned stat = 1u << SIZE | 1u << MTIME | 1u << MODE, least = 1u << PATH | 1u << KIND;
     unsigned seen = 0, which;
 

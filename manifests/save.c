@@ -33,6 +33,24 @@ static void set_text(json_t *o, const char *key, const char *text)
         text_set(o, key, text);
 }
 
+static json_t *pilots(const struct manifest *m)
+{
+    json_t *array = memory_check(json_array());
+
+    for (size_t i = 0; i < m->pilot_count; i++) {
+        const struct manifest_pilot *p = &m->pilots[i];
+        json_t *o = memory_check(json_object());
+        set_text(o, "id", p->id);
+        set_list(o, "command", p->command, p->command_count);
+        set_text(o, "host", p->host);
+        set_text(o, "recorded", p->recorded);
+        set_number(o, "processes", p->processes);
+        set_number(o, "exit_status", (uint64_t)p->exit_status);
+        json_array_append_new(array, o);
+    }
+    return array;
+}
+
 static json_t *head(const struct manifest *m)
 {
     json_t *o = memory_check(json_object());
@@ -73,6 +91,8 @@ static json_t *head(const struct manifest *m)
     set_list(policy, "exclude", m->policy.exclude, m->policy.exclude_count);
     set_list(policy, "prefixes", m->policy.prefixes, m->policy.prefix_count);
     json_object_set_new(o, "policy", policy);
+    if (m->pilot_count)
+        json_object_set_new(o, "pilots", pilots(m));
     return o;
 }
 
@@ -180,14 +200,15 @@ static void put_entry(FILE *f, const struct manifest_entry *e)
         put_number(f, ",\"first_ns\":", e->first_ns);
     if (e->processes)
         put_number(f, ",\"processes\":", e->processes);
+    if (e->pilots)
+        put_number(f, ",\"pilots\":", e->pilots);
     putc_unlocked('}', f);
 }
 
 /* --- the whole -------------------------------------------------------------------------------------------------- */
 
-static int write_all(const void *what, FILE *f)
+int manifest_put(const struct manifest *m, FILE *f)
 {
-    const struct manifest *m = what;
     json_t *h = head(m);
     char *text = memory_check(json_dumps(h, JSON_INDENT(1) | JSON_PRESERVE_ORDER));
     const size_t n = strlen(text);
@@ -207,10 +228,15 @@ static int write_all(const void *what, FILE *f)
     return fflush(f) == 0 && !ferror(f) ? 0 : -1;
 }
 
+static int put(const void *what, FILE *f)
+{
+    return manifest_put(what, f);
+}
+
 int manifest_save(struct manifest *m, const char *file, char **error)
 {
     manifest_sort(m);
-    return output_write(file, write_all, m, error);
+    return output_write(file, put, m, error);
 }
 
 int manifest_may_save(const char *file, char **error)

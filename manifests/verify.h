@@ -1,0 +1,32 @@
+/* Is the file system still what a manifest says? */
+#ifndef DLCACHE_VERIFY_H
+#define DLCACHE_VERIFY_H
+
+#include "manifests/diff.h"
+#include "manifests/manifest.h"
+
+struct verify_options {
+    unsigned jobs; /* files in flight, 1 to 256 */
+    bool digest;   /* read every file whose contents the manifest knows; else only those of the same size and another time */
+    /* Called now and then while it takes more than a second, by the caller's thread; or NULL. */
+    void (*progress)(size_t done, size_t total);
+};
+
+/* Could not be looked at. */
+struct verify_trouble {
+    const char *path; /* the manifest's */
+    int error;        /* errno */
+};
+
+struct verify {
+    struct manifest *now; /* what is there, entry by entry */
+    struct diff d;        /* the manifest's entries, and `now`'s */
+    struct verify_trouble *troubles;
+    size_t trouble_count;
+};
+
+/* 0; or an errno where no thread could be started. m stays the caller's, to be kept as long. */
+int verify_manifest(const struct manifest *m, const struct verify_options *options, struct verify *v);
+void verify_free(struct verify *v);
+
+#endif
