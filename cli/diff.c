@@ -7,8 +7,8 @@
 
 static const char usage[] =
     "usage: dlcache diff [-n N] [--all] [--color=WHEN] [--json] A B\n"
-    "Say how the manifests A and B differ: the interpreter, the search paths, the policy and the mounts; names that lead\n"
-    "to another file; what moved as a whole; and the rest by cause and package. When, how often and by how many\n"
+    "Say how the manifests A and B differ: the interpreter, the search paths, the policy and the mounts; names that\n"
+    "lead to another file; what moved as a whole; and the rest by cause and package. When, how often and by how many\n"
     "processes something was touched makes no difference.\n"
     "\n"
     "  -n, --top N   at most N lines of a package (default: 10)\n"

@@ -9,9 +9,9 @@
 
 static const char usage[] =
     "usage: dlcache merge -o M [--verbose] A B...\n"
-    "Write the union of the manifests A, B, ... to M: pilots of several inputs, or a pilot and what production missed.\n"
-    "Where they do not agree about a path, the one that was recorded last is believed, and that is said. Merging what is\n"
-    "in it already changes nothing.\n"
+    "Write the union of the manifests A, B, ... to M: pilots of several inputs, or a pilot and what production\n"
+    "missed. Where they do not agree about a path, the one that was recorded last is believed, and that is said.\n"
+    "Merging what is in it already changes nothing.\n"
     "\n"
     "  -o, --output M  the manifest to write (\"-\": standard output); it may be one of those that are read\n"
     "  -v, --verbose   name each path about which they do not agree\n"
@@ -27,8 +27,9 @@ static void tell(const struct merge *merged, bool verbose)
         free(path);
     }
     if (merged->conflict_count)
-        cli_error("warning: about %zu path%s they do not agree: the later manifest is believed%s", merged->conflict_count,
-                  merged->conflict_count == 1 ? "" : "s", verbose ? "" : " (--verbose names them)");
+        cli_error("warning: about %zu path%s they do not agree: the later manifest is believed%s",
+                  merged->conflict_count, merged->conflict_count == 1 ? "" : "s",
+                  verbose ? "" : " (--verbose names them)");
     if (merged->overlaps)
         cli_error("warning: some pilots are in several of them: counts are at least what they say");
 }

@@ -9,8 +9,8 @@
 static const char usage[] =
     "usage: dlcache show [-n N] [--all] [--json] M\n"
     "Summarize the manifest M (\"-\": standard input): what was touched, by kind, package, directory and call; the\n"
-    "biggest files; what was looked for in vain, and where; the search paths; what is there twice; Python sources that\n"
-    "every process compiles again.\n"
+    "biggest files; what was looked for in vain, and where; the search paths; what is there twice; Python sources\n"
+    "that every process compiles again.\n"
     "\n"
     "  -n, --top N  at most N lines of each (default: 10)\n"
     "  --all        all of them\n"

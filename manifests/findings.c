@@ -179,8 +179,9 @@ static void find_twice(const struct manifest *m, struct findings *f)
 static bool is_command(const struct manifest *m, const char *path)
 {
     for (size_t i = 0; i < m->command_count; i++) {
-        const size_t n = strlen(m->command[i]), k = strlen(path);
-        if (n && n <= k && strcmp(path + k - n, m->command[i]) == 0 && (m->command[i][0] == '/' || path[k - n - 1] == '/'))
+        const char *word = m->command[i];
+        const size_t n = strlen(word), k = strlen(path);
+        if (n && n <= k && strcmp(path + k - n, word) == 0 && (word[0] == '/' || path[k - n - 1] == '/'))
             return true;
     }
     return false;

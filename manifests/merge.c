@@ -90,9 +90,10 @@ static void join_lists(char ***to, size_t *count, char **from, size_t from_count
     char **all = memory_new(*count + from_count, sizeof *all);
     size_t n = 0, k = 0;
 
-    memcpy(all, *to, *count * sizeof *all);
-    memcpy(all + *count, from, from_count * sizeof *all);
-    n = *count + from_count;
+    for (size_t i = 0; i < *count; i++)
+        all[n++] = (*to)[i];
+    for (size_t i = 0; i < from_count; i++)
+        all[n++] = from[i];
     if (n)
         qsort(all, n, sizeof *all, by_text);
     for (size_t i = 0; i < n; i++) {

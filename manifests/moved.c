@@ -10,7 +10,7 @@
 
 #define LEAST 3        /* files that make a tree */
 #define CANDIDATES 8   /* files of the same name that are tried */
-#define MOST_MOVES 100
+#define MOST_TRIES 32   /* pairs of prefixes: each looks at every line */
 
 /* A file that A found, and B did not, or not there. */
 static bool is_lost(const struct diff_line *l)
@@ -385,11 +385,12 @@ static int by_size(const void *x, const void *y)
 static void find_moves(struct diff *d)
 {
     struct vote *votes = count_votes(d), *v, *next;
+    unsigned tries = 0;
 
     HASH_SORT(votes, by_votes);
     HASH_ITER(hh, votes, v, next) {
         struct diff_move m = {.from = v->key, .to = v->key + strlen(v->key) + 1};
-        if (v->count >= LEAST && d->move_count < MOST_MOVES && pairs(d, &m, false) >= LEAST) {
+        if (v->count >= LEAST && tries++ < MOST_TRIES && pairs(d, &m, false) >= LEAST) {
             pairs(d, &m, true);
             m.from = memory_text(m.from);
             m.to = memory_text(m.to);

@@ -172,7 +172,10 @@ static bool counts(struct reader *r, struct manifest_counts *c)
     return take(r, '}');
 }
 
-enum { PATH, KIND, SIZE, MTIME, MODE, DIGEST, TARGET, SONAME, NEEDED, COUNTS, ORDER, FIRST, PROCESSES, PILOTS, MEMBERS };
+enum {
+    PATH, KIND, SIZE, MTIME, MODE, DIGEST, TARGET,
+    SONAME, NEEDED, COUNTS, ORDER, FIRST, PROCESSES, PILOTS, MEMBERS
+};
 
 static bool member(struct reader *r, unsigned which, struct manifest_entry *e)
 {

@@ -11,8 +11,8 @@
 /* %a and %b are what the two are called. */
 static const char *const texts[DIFF_CAUSES] = {
     "found in %a, absent in %b", "absent in %a, found in %b", "something else by the same name", "contents changed",
-    "written in by one of the two", "only in %a", "only in %b", "names came or went", "modified at another time, contents the same",
-    "other permissions",
+    "written in by one of the two", "only in %a", "only in %b", "names came or went",
+    "modified at another time, contents the same", "other permissions",
 };
 const char *const diff_cause_names[DIFF_CAUSES] = {"found-a", "found-b", "kind",  "content", "volatile",
                                                    "only-a",  "only-b",  "names", "time",    "mode"};
@@ -210,8 +210,8 @@ static void put_moves(const struct diff *d, const struct teller *t)
         fprintf(t->f, "%smoved: %zu%s\n", t->bold, d->move_count, t->off);
     for (size_t i = 0; i < d->move_count; i++) {
         const struct diff_move *m = &d->moves[i];
-        put_plain(t->f, "  ", m->from);
-        put_plain(t->f, " -> ", m->to);
+        put_plain(t->f, "  ", *m->from ? m->from : "/");
+        put_plain(t->f, " -> ", *m->to ? m->to : "/");
         fprintf(t->f, ": %zu the same", m->same);
         if (m->changed)
             fprintf(t->f, ", %zu changed", m->changed);

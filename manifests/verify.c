@@ -78,7 +78,8 @@ static int look(const struct work *w, const struct manifest_entry *was, struct m
 {
     struct stat st;
 
-    *e = (struct manifest_entry){.path = memory_text(was->path), .kind = MANIFEST_ABSENT, .is_volatile = was->is_volatile};
+    *e = (struct manifest_entry){.path = memory_text(was->path), .kind = MANIFEST_ABSENT};
+    e->is_volatile = was->is_volatile; /* it is not known now */
     if (lstat(e->path, &st) != 0)
         return errno == ENOENT || errno == ENOTDIR ? 0 : errno;
     e->kind = kind_of(st.st_mode, was->kind);
@@ -193,7 +194,8 @@ static void compare(struct verify *v, const struct manifest *m, const struct man
 
 int verify_manifest(const struct manifest *m, const struct verify_options *options, struct verify *v)
 {
-    struct work w = {.m = m, .digest = options->digest, .lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER};
+    struct work w = {
+        .m = m, .digest = options->digest, .lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER};
 
     *v = (struct verify){0};
     w.now = memory_new(m->entry_count, sizeof *w.now);

@@ -7,7 +7,7 @@
 
 struct verify_options {
     unsigned jobs; /* files in flight, 1 to 256 */
-    bool digest;   /* read every file whose contents the manifest knows; else only those of the same size and another time */
+    bool digest;   /* read all contents that the manifest knows; else those of the same size and another time */
     /* Called now and then while it takes more than a second, by the caller's thread; or NULL. */
     void (*progress)(size_t done, size_t total);
 };

@@ -58,6 +58,12 @@ static const struct {
     {TEXT("{" FORMAT SHORT ",\"mounts\":[[]]}"), 2, "element 1 of \"mounts\" is not an object"},
     {TEXT("{" FORMAT SHORT ",\"mounts\":[{\"point\":\"/\",\"type\":\"a\",\"source\":\"b\"}]}"), 2,
      "\"root\" is missing"},
+    {TEXT("{" FORMAT SHORT ",\"pilots\":{}}"), 2, "\"pilots\" is not an array"},
+    {TEXT("{" FORMAT SHORT ",\"pilots\":[\n3]}"), 3, "element 1 of \"pilots\" is not an object"},
+    {TEXT("{" FORMAT SHORT ",\"pilots\":[{}]}"), 2, "\"id\" is missing"},
+    {TEXT("{" FORMAT SHORT ",\"pilots\":[{\n\"id\":\"x\"}]}"), 3, "\"id\" is not 32 lower-case hexadecimal digits"},
+    {TEXT("{" FORMAT SHORT ",\"pilots\":[{\"id\":\"00000000000000000000000000000000\",\n\"processes\":-1}]}"), 3,
+     "\"processes\" is -1, which cannot be"},
     {TEXT("{" FORMAT "\"version\":1,\"command\":[]}"), 1, "\"policy\" is missing"},
     {TEXT("{" FORMAT "\"version\":1,\"command\":[],\"policy\":[]}"), 2, "\"policy\" is not an object"},
     {TEXT("{" FORMAT "\"version\":1,\"command\":[],\n\"policy\":{}}"), 3, "\"prefixes\" is missing"},
@@ -128,6 +134,8 @@ static const struct {
     {TEXT(ONE("\"path\":\"/b\",\"kind\":\"data\",\"order\":\"1\"")), 4, "\"order\" is not a whole number"},
     {TEXT(ONE("\"path\":\"/b\",\"kind\":\"data\",\"first_ns\":-1")), 4, "\"first_ns\" is -1, which cannot be"},
     {TEXT(ONE("\"path\":\"/b\",\"kind\":\"data\",\"processes\":-1")), 4, "\"processes\" is -1, which cannot be"},
+    {TEXT(ONE("\"path\":\"/b\",\"kind\":\"data\",\"pilots\":4294967296")), 4,
+     "\"pilots\" is 4294967296, which cannot be"},
     {TEXT(HEAD "\"entries\":[\n{\"path\":\"/a\",\"kind\":\"data\"}\n{\"path\":\"/b\",\"kind\":\"data\"}]}"), 4,
      "not JSON: ',' or ']' expected"},
     {TEXT(HEAD "\"entries\":[\n{\"path\":\"/a\",\"kind\":\"data\"},\n]}"), 4, "not JSON: "},
@@ -255,10 +263,11 @@ static uint64_t chance(uint64_t *state)
 /* Something of what the text is made of, or what a reader may stumble over, at some place of it. */
 static size_t mutate(char *text, size_t n, size_t most, uint64_t *state)
 {
-    static const char *const pieces[] = {"\"", "\\", "\\u0000", "{", "}", "[", "]", ",", ":", "-", "0", "1e300", "\n", " ", "\xff",
-                                         "18446744073709551616", "9223372036854775808", "999999999999999999", ".5", "null",
-                                         "true", "\xc3\xa9", "\"path\":\"/x\",", "\"order\":1,", "{\"a\":"};
-    const size_t at = (size_t)(chance(state) % n), run = (size_t)(chance(state) % 8), from = (size_t)(chance(state) % n);
+    static const char *const pieces[] = {"\"", "\\", "\\u0000", "{", "}", "[", "]", ",", ":", "-", "0", "1e300",
+                                         "\n", " ", "\xff", "18446744073709551616", "9223372036854775808",
+                                         "999999999999999999", ".5", "null", "true", "\xc3\xa9",
+                                         "\"path\":\"/x\",", "\"order\":1,", "{\"a\":"};
+    const size_t at = chance(state) % n, run = chance(state) % 8, from = chance(state) % n;
     const char *piece = pieces[chance(state) % COUNT(pieces)];
     size_t len = strlen(piece), cut = at + run < n ? run : n - at;
 

@@ -74,6 +74,15 @@ START_TEST(every_member_is_kept)
     ck_assert_uint_eq(e->order, 7);
     ck_assert_uint_eq(e->first_ns, 123456789);
     ck_assert_uint_eq(e->processes, 3);
+    ck_assert_uint_eq(e->pilots, 2);
+    ck_assert_uint_eq(m->pilot_count, 1);
+    ck_assert_str_eq(m->pilots[0].id, "0123456789abcdef0123456789abcdef");
+    ck_assert_uint_eq(m->pilots[0].command_count, 2);
+    ck_assert_str_eq(m->pilots[0].command[1], "\xff");
+    ck_assert_str_eq(m->pilots[0].host, "n\xff");
+    ck_assert_str_eq(m->pilots[0].recorded, "2024-05-06T07:08:09Z");
+    ck_assert_uint_eq(m->pilots[0].processes, 5);
+    ck_assert_int_eq(m->pilots[0].exit_status, 3);
     ck_assert_ptr_null(manifest_find(m, "/sw/lib/libz.so"));
     manifest_free(m);
 }

@@ -137,6 +137,10 @@ struct manifest *full(void)
     m->policy.exclude_count = 2;
     m->policy.prefixes = list_of(1, "/sw");
     m->policy.prefix_count = 1;
+    m->pilots = memory_new(1, sizeof *m->pilots);
+    m->pilots[m->pilot_count++] = (struct manifest_pilot){
+        memory_text("0123456789abcdef0123456789abcdef"), list_of(2, "python", "\xff"), 2, memory_text("n\xff"),
+        memory_text("2024-05-06T07:08:09Z"), 5, 3};
 
     e = manifest_add(m, "/sw/lib/libz.so.1", MANIFEST_SHARED_OBJECT);
     e->has_stat = e->has_digest = true;
@@ -152,6 +156,7 @@ struct manifest *full(void)
     e->order = 7;
     e->first_ns = 123456789;
     e->processes = 3;
+    e->pilots = 2;
     e = manifest_add(m, "/sw/lib", MANIFEST_DIRECTORY);
     e->is_volatile = true;
     e = manifest_add(m, "/sw/a", MANIFEST_SYMLINK);

@@ -337,13 +337,14 @@ class Verify(Compare):
         out = self.dlcache("verify", self.m, status=2)
         self.assertEqual(out.stderr, "dlcache: %s/dir/f: Too many levels of symbolic links\n" % self.tree)
         told = json.loads(self.dlcache("verify", "--json", self.m, status=2).stdout)
-        self.assertEqual(told["trouble"], [{"path": self.tree + "/dir/f", "error": "Too many levels of symbolic links"}])
+        self.assertEqual(told["trouble"],
+                         [{"path": self.tree + "/dir/f", "error": "Too many levels of symbolic links"}])
 
     def test_trouble(self):
+        jobs = "dlcache: verify: --jobs is 1 to 256 (see dlcache verify --help)\n"
         for args, text in (([], "dlcache: verify: it takes one manifest (see dlcache verify --help)\n"),
                            (["/none"], "dlcache: /none: No such file or directory\n"),
-                           (["--jobs=0", self.m], "dlcache: verify: --jobs is 1 to 256 (see dlcache verify --help)\n"),
-                           (["--jobs=257", self.m], "dlcache: verify: --jobs is 1 to 256 (see dlcache verify --help)\n")):
+                           (["--jobs=0", self.m], jobs), (["--jobs=257", self.m], jobs)):
             out = self.dlcache("verify", *args, status=2)
             self.assertEqual((out.stdout, out.stderr), ("", text))
 
