@@ -224,7 +224,7 @@ static bool load_entry(struct loader *l, const json_t *o)
 {
     char *path = NULL;
     enum manifest_kind kind = MANIFEST_DATA;
-    int64_t processes = 0, pilots = 0;
+    int64_t processes = 0, ranks = 0, pilots = 0;
 
     if (!json_is_object(o))
         return wrong(l, "an entry is not an object");
@@ -239,9 +239,11 @@ static bool load_entry(struct loader *l, const json_t *o)
         !get_list(l, o, "needed", OPTIONAL, &e->needed, &e->needed_count) || !get_counts(l, o, &e->counts) ||
         !get_count(l, o, "order", &e->order) || !get_count(l, o, "first_ns", &e->first_ns) ||
         !get_integer(l, o, "processes", OPTIONAL, 0, UINT32_MAX, &processes) ||
+        !get_integer(l, o, "ranks", OPTIONAL, 0, UINT32_MAX, &ranks) ||
         !get_integer(l, o, "pilots", OPTIONAL, 0, UINT32_MAX, &pilots))
         return false;
     e->processes = (uint32_t)processes;
+    e->ranks = (uint32_t)ranks;
     e->pilots = (uint32_t)pilots;
     if (e->is_volatile && kind != MANIFEST_DIRECTORY)
         return wrong(l, "only a directory can be volatile");
@@ -486,7 +488,7 @@ static bool load_policy(struct loader *l, const json_t *root)
 static bool load_head(struct loader *l, const json_t *root)
 {
     struct manifest *m = l->m;
-    int64_t processes = 0, status = 0;
+    int64_t processes = 0, ranks = 0, status = 0;
 
     if (!json_is_object(root))
         return wrong(l, "this is not a manifest: not an object");
@@ -495,10 +497,13 @@ static bool load_head(struct loader *l, const json_t *root)
         !get_text(l, root, "recorded", OPTIONAL, &m->recorded) ||
         !get_text(l, root, "interpreter", OPTIONAL, &m->interpreter) ||
         !get_integer(l, root, "processes", OPTIONAL, 0, UINT32_MAX, &processes) ||
+        !get_integer(l, root, "ranks", OPTIONAL, 0, UINT32_MAX, &ranks) ||
+        !get_list(l, root, "hosts", OPTIONAL, &m->hosts, &m->host_count) ||
         !get_integer(l, root, "exit_status", OPTIONAL, 0, 255, &status) || !load_search(l, root) ||
         !load_mounts(l, root) || !load_policy(l, root) || !load_pilots(l, root))
         return false;
     m->processes = (uint32_t)processes;
+    m->ranks = (uint32_t)ranks;
     m->exit_status = (int)status;
     return true;
 }

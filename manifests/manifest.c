@@ -52,6 +52,7 @@ void manifest_free(struct manifest *m)
     free_list(m->command, m->command_count);
     free(m->cwd);
     free(m->host);
+    free_list(m->hosts, m->host_count);
     free(m->recorded);
     free(m->interpreter);
     for (size_t i = 0; i < m->search_count; i++) {

@@ -58,6 +58,7 @@ struct manifest_entry {
     uint64_t order;       /* rank of the first touch among all entries, from 0; recorders number them densely */
     uint64_t first_ns;    /* when it was first touched, since the program started */
     uint32_t processes;   /* that touched it; a child that executes nothing counts with its parent */
+    uint32_t ranks;       /* of MPI or Slurm that touched it; 0: none, or not known */
     uint32_t pilots;      /* that touched it, where several were merged; else 0 */
 };
 
@@ -88,6 +89,9 @@ struct manifest {
     char *recorded;    /* ISO 8601, UTC */
     char *interpreter; /* resolved path of the program, or of the Python that ran it; may be NULL */
     uint32_t processes;/* that took part in the pilot, counted likewise */
+    uint32_t ranks;    /* of MPI or Slurm that took part */
+    char **hosts;      /* that they ran on, sorted, none twice */
+    size_t host_count;
     int exit_status;   /* of the command, as a shell would say it */
     struct manifest_variable *search; /* PATH, LD_LIBRARY_PATH, PYTHONPATH, PYTHONHOME, VIRTUAL_ENV…, those set */
     size_t search_count;

@@ -174,7 +174,7 @@ static bool counts(struct reader *r, struct manifest_counts *c)
 
 enum {
     PATH, KIND, SIZE, MTIME, MODE, DIGEST, TARGET,
-    SONAME, NEEDED, COUNTS, ORDER, FIRST, PROCESSES, PILOTS, MEMBERS
+    SONAME, NEEDED, COUNTS, ORDER, FIRST, PROCESSES, RANKS, PILOTS, MEMBERS
 };
 
 static bool member(struct reader *r, unsigned which, struct manifest_entry *e)
@@ -203,6 +203,11 @@ static bool member(struct reader *r, unsigned which, struct manifest_entry *e)
             return false;
         e->processes = (uint32_t)n;
         return true;
+    case RANKS:
+        if (!number(r, UINT32_MAX, &n))
+            return false;
+        e->ranks = (uint32_t)n;
+        return true;
     case PILOTS:
         if (!number(r, UINT32_MAX, &n))
             return false;
@@ -216,7 +221,7 @@ static bool read_entry(struct reader *r, struct manifest_entry *e)
 {
     static const char *const keys[MEMBERS] = {
         "path",   "kind",   "size",   "mtime_ns", "mode",      "xxh3_128", "target",
-        "soname", "needed", "counts", "order",    "first_ns", "processes", "pilots",
+        "soname", "needed", "counts", "order",    "first_ns", "processes", "ranks", "pilots",
     };
     const unsigned stat = 1u << SIZE | 1u << MTIME | 1u << MODE, least = 1u << PATH | 1u << KIND;
     unsigned seen = 0, which;

@@ -63,6 +63,10 @@ static json_t *head(const struct manifest *m)
     set_text(o, "recorded", m->recorded);
     set_text(o, "interpreter", m->interpreter);
     set_number(o, "processes", m->processes);
+    if (m->ranks)
+        set_number(o, "ranks", m->ranks);
+    if (m->host_count)
+        set_list(o, "hosts", m->hosts, m->host_count);
     json_object_set_new(o, "exit_status", json_integer(m->exit_status));
 
     json_t *search = memory_check(json_array());
@@ -200,6 +204,8 @@ static void put_entry(FILE *f, const struct manifest_entry *e)
         put_number(f, ",\"first_ns\":", e->first_ns);
     if (e->processes)
         put_number(f, ",\"processes\":", e->processes);
+    if (e->ranks)
+        put_number(f, ",\"ranks\":", e->ranks);
     if (e->pilots)
         put_number(f, ",\"pilots\":", e->pilots);
     putc_unlocked('}', f);

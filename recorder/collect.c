@@ -72,30 +72,57 @@ static void lay_out_note(struct collector *c, const struct noted *n)
     }
 }
 
-static int by_process(const void *a, const void *b)
+/* A touch, by what it counts for: its process, or its rank. */
+struct touch {
+    int64_t who;
+    uint32_t path;
+};
+
+static int by_who(const void *a, const void *b)
 {
-    const struct noted_touch *x = a, *y = b;
-    return x->file < y->file ? -1 : x->file > y->file;
+    const struct touch *x = a, *y = b;
+    return (x->who > y->who) - (x->who < y->who);
 }
 
-/* How many processes touched each place: the touches one process after the other, each counted once a place. */
-static void count_processes(struct collector *c)
+static void count_process(struct place *p, int64_t process)
+{
+    if (p->last_process != (uint32_t)process)
+        p->processes++;
+    p->last_process = (uint32_t)process;
+}
+
+static void count_rank(struct place *p, int64_t rank)
+{
+    if (rank >= 0 && p->last_rank != rank + 1)
+        p->ranks++;
+    p->last_rank = rank + 1;
+}
+
+/* The touches one process, or rank, after the other, each counted once a place. */
+static void count_once(struct collector *c, struct touch *touches, void (*count)(struct place *p, int64_t who))
+{
+    const size_t n = c->request->notes->touch_count;
+
+    qsort(touches, n, sizeof *touches, by_who);
+    for (size_t i = 0; i < n; i++) {
+        const struct trail *t = &c->trails[touches[i].path];
+        for (size_t k = 0; k < t->count; k++)
+            count(t->steps[k].place, touches[i].who);
+    }
+}
+
+/* How many processes, and how many ranks, touched each place. */
+static void count_touches(struct collector *c)
 {
     const struct notes *notes = c->request->notes;
-    struct noted_touch *touches = memory_new(notes->touch_count, sizeof *touches);
+    struct touch *touches = memory_new(notes->touch_count, sizeof *touches);
 
     for (size_t i = 0; i < notes->touch_count; i++)
-        touches[i] = (struct noted_touch){notes->files[notes->touches[i].file].process, notes->touches[i].path};
-    qsort(touches, notes->touch_count, sizeof *touches, by_process);
-    for (size_t i = 0; i < notes->touch_count; i++) {
-        const struct trail *t = &c->trails[touches[i].path];
-        for (size_t k = 0; k < t->count; k++) {
-            struct place *p = t->steps[k].place;
-            if (p->last_process != touches[i].file)
-                p->processes++;
-            p->last_process = touches[i].file;
-        }
-    }
+        touches[i] = (struct touch){notes->files[notes->touches[i].file].process, notes->touches[i].path};
+    count_once(c, touches, count_process);
+    for (size_t i = 0; i < notes->touch_count; i++)
+        touches[i] = (struct touch){notes->files[notes->touches[i].file].rank, notes->touches[i].path};
+    count_once(c, touches, count_rank);
     free(touches);
 }
 
@@ -137,7 +164,7 @@ static void lay_out(struct collector *c)
     c->trails = memory_new(notes->path_count, sizeof *c->trails);
     for (size_t i = 0; i < notes->path_count; i++)
         lay_out_note(c, notes->paths[i]);
-    count_processes(c);
+    count_touches(c);
     if (c->request->program)
         lay_out_program(c, c->request->program, c->request->started_ns, 0);
     for (size_t i = 0; i < notes->file_count; i++) {

@@ -183,6 +183,7 @@ static void make_entry(struct manifest *m, const struct place *p, void *buffer, 
     fill_counts(e, p);
     e->first_ns = p->first_ns; /* for the order */
     e->processes = p->processes;
+    e->ranks = p->ranks;
     if (!p->exists) {
         report->absent++;
         return;

@@ -44,6 +44,39 @@ static void fill_search(struct manifest *m, char *const *envp)
     }
 }
 
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int by_rank(const void *a, const void *b)
+{
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Which ranks took part, and where. */
+static void fill_ranks(struct manifest *m, const struct notes *notes)
+{
+    int64_t *ranks = memory_new(notes->file_count, sizeof *ranks);
+    const char **hosts = memory_new(notes->file_count, sizeof *hosts);
+
+    for (size_t i = 0; i < notes->file_count; i++) {
+        ranks[i] = notes->files[i].rank;
+        hosts[i] = notes->files[i].host;
+    }
+    qsort(ranks, notes->file_count, sizeof *ranks, by_rank);
+    qsort(hosts, notes->file_count, sizeof *hosts, by_text);
+    for (size_t i = 0; i < notes->file_count; i++) {
+        if (ranks[i] >= 0 && (i == 0 || ranks[i] != ranks[i - 1]))
+            m->ranks++;
+        if (*hosts[i] && (i == 0 || strcmp(hosts[i], hosts[i - 1]) != 0))
+            entries_add_text(&m->hosts, &m->host_count, hosts[i]);
+    }
+    free(ranks);
+    free(hosts);
+}
+
 void head_fill(struct manifest *m, const struct collect_request *r)
 {
     const time_t now = time(NULL);
@@ -60,6 +93,7 @@ void head_fill(struct manifest *m, const struct collect_request *r)
     m->recorded = memory_text(text);
     m->interpreter = interpreter_of(r->notes);
     m->processes = r->notes->process_count;
+    fill_ranks(m, r->notes);
     m->exit_status = r->exit_status;
     fill_search(m, r->environment);
     m->policy.all = r->policy->all;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/utsname.h>
 #include <time.h>
 
 #include "libdlcache/hash.h"
@@ -57,6 +58,7 @@ static int take_storage(int fd, uint64_t from, uint64_t bytes)
 int recorder_open(struct recorder *r, const char *dir, const char *door, long rank)
 {
     const uint64_t start = now_ns();
+    struct utsname uts = {0};
     const unsigned pid = (unsigned)sys_call(__NR_getpid, 0, 0, 0, 0);
     int fd = -EEXIST;
 
@@ -96,6 +98,8 @@ int recorder_open(struct recorder *r, const char *dir, const char *door, long ra
     h->allocated = CHUNK;
     h->start_ns = start;
     h->rank = rank;
+    sys_call(__NR_uname, &uts, 0, 0, 0);
+    put_text(h->host, 0, sizeof h->host, uts.nodename);
     long n = sys_readlinkat(AT_FDCWD, "/proc/self/exe", h->exe, sizeof h->exe - 1);
     h->exe[n > 0 ? n : 0] = '\0';
     __atomic_thread_fence(__ATOMIC_RELEASE);

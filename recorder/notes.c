@@ -58,6 +58,8 @@ static void read_file(struct notes *n, const char *dir, const char *name)
         n->files[n->file_count++] = (struct noted_file){
             .pid = facts.pid,
             .start_ns = facts.start_ns,
+            .rank = facts.rank,
+            .host = memory_text(facts.host),
             .exe = memory_text(facts.exe),
             .door = door_of(name),
         };
@@ -74,12 +76,15 @@ static int by_pid(const void *a, const void *b)
 {
     const struct noted_file *x = *(struct noted_file *const *)a, *y = *(struct noted_file *const *)b;
 
+    const int host = strcmp(x->host, y->host);
+    if (host)
+        return host;
     if (x->pid != y->pid)
         return x->pid < y->pid ? -1 : 1;
     return x->start_ns < y->start_ns ? -1 : x->start_ns > y->start_ns;
 }
 
-/* A process that execs keeps its pid, and a process has a file for each door: the files of one pid, in time, belong
+/* A process that execs keeps its pid, and a process has a file for each door: the files of one pid of a host, in time, belong
  * to one program until a door comes a second time, or the program is another. */
 static void number_processes(struct notes *n)
 {
@@ -91,6 +96,7 @@ static void number_processes(struct notes *n)
     qsort(sorted, n->file_count, sizeof *sorted, by_pid);
     for (size_t i = 0; i < n->file_count; i++) {
         bool starts = i == 0 || sorted[i]->pid != sorted[group]->pid ||
+                      strcmp(sorted[i]->host, sorted[group]->host) != 0 ||
                       strcmp(sorted[i]->exe, sorted[group]->exe) != 0;
         for (size_t k = group; k < i && !starts; k++)
             starts = strcmp(sorted[k]->door, sorted[i]->door) == 0;
@@ -143,6 +149,7 @@ void notes_free(struct notes *n)
     }
     for (size_t i = 0; i < n->file_count; i++) {
         free(n->files[i].exe);
+        free(n->files[i].host);
         free(n->files[i].door);
     }
     free(n->paths);

@@ -22,6 +22,8 @@ struct noted_file {
     uint32_t pid;
     uint32_t process; /* processes are numbered from 0 by their start */
     uint64_t start_ns;
+    int64_t rank; /* -1: none */
+    char *host;   /* may be empty */
     char *exe;  /* may be empty */
     char *door; /* which library wrote it, from the file's name */
 };

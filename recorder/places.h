@@ -29,7 +29,9 @@ struct place {
     uint64_t first_ns;    /* valid when it was touched */
     uint64_t programs;    /* processes that ran this file */
     uint32_t processes;   /* that touched it */
+    uint32_t ranks;       /* that touched it */
     uint32_t last_process; /* bookkeeping of the collector */
+    int64_t last_rank;    /* likewise: one more than that, 0 before any */
     bool touched;
     bool passed;          /* a symlink on the way to something that was touched */
     bool is_volatile;     /* a directory in which the pilot wrote */

@@ -1,7 +1,7 @@
 /* The spool of a pilot run: one file a process, in one directory, mapped MAP_SHARED by the process that notes into it.
  *
  * What has been noted is in the file whatever then happens to the process: the page cache survives SIGKILL. The file
- * lives only as long as the pilot, on one machine: numbers are native. Declares data only, for both sides: the shim,
+ * lives only as long as the pilot, on machines of one kind: numbers are native. Declares data only, for both sides: the shim,
  * which writes it inside the user's process, and the collector, which reads it when the pilot is over.
  *
  * Layout: struct spool_header; uint32_t heads[SPOOL_HEADS], each the offset / 8 of the first note of a hash chain or
@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define SPOOL_MAGIC "DLCSPOOL"
-#define SPOOL_VERSION 1u
+#define SPOOL_VERSION 2u
 #define SPOOL_HEADS 16384u
 #define SPOOL_SUFFIX ".spool"
 
@@ -48,6 +48,7 @@ struct spool_header {
     int64_t rank;       /* of MPI or Slurm, from the environment; -1: none */
     uint32_t dead;      /* atomic: the storage could not be extended */
     uint32_t reserved;
+    char host[64];      /* uname's, NUL-terminated: spools of several nodes may lie in one directory */
     char exe[1024];     /* /proc/self/exe, NUL-terminated, cut where longer */
 };
 

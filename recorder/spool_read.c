@@ -86,6 +86,7 @@ static int read_mapped(const char *base, uint64_t bytes, struct spool_facts *fac
         .rank = h->rank,
         .dead = __atomic_load_n(&h->dead, __ATOMIC_RELAXED) != 0,
     };
+    memcpy(facts->host, h->host, strnlen(h->host, sizeof facts->host - 1));
     memcpy(facts->exe, h->exe, strnlen(h->exe, sizeof facts->exe - 1));
 
     /* Not bounded by `used`: that is more than there is when the storage ran out, and may be damaged. */

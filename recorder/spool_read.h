@@ -12,6 +12,7 @@ struct spool_facts {
     uint64_t start_ns; /* CLOCK_REALTIME */
     uint64_t lost;     /* notes that found no room */
     int64_t rank;      /* -1: none */
+    char host[sizeof((struct spool_header *)0)->host]; /* NUL-terminated; may be empty */
     bool dead;         /* the storage could not be extended */
     bool damaged;      /* a chain led nowhere: what could be reached was visited */
     uint64_t notes;    /* visited */

@@ -47,6 +47,9 @@ START_TEST(every_member_is_kept)
     ck_assert_str_eq(m->recorded, "2024-05-06T07:08:09Z");
     ck_assert_str_eq(m->interpreter, "/sw/bin/python3.11");
     ck_assert_uint_eq(m->processes, 4000000000u);
+    ck_assert_uint_eq(m->ranks, 4000000001u);
+    ck_assert_uint_eq(m->host_count, 2);
+    ck_assert_str_eq(m->hosts[1], "n\xff");
     ck_assert_int_eq(m->exit_status, 137);
     ck_assert_uint_eq(m->search_count, 1);
     ck_assert_str_eq(m->search[0].name, "PYTHONPATH");
@@ -74,6 +77,7 @@ START_TEST(every_member_is_kept)
     ck_assert_uint_eq(e->order, 7);
     ck_assert_uint_eq(e->first_ns, 123456789);
     ck_assert_uint_eq(e->processes, 3);
+    ck_assert_uint_eq(e->ranks, 2);
     ck_assert_uint_eq(e->pilots, 2);
     ck_assert_uint_eq(m->pilot_count, 1);
     ck_assert_str_eq(m->pilots[0].id, "0123456789abcdef0123456789abcdef");

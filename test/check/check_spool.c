@@ -614,6 +614,46 @@ START_TEST(test_processes)
 }
 END_TEST
 
+/* Spools of several nodes in one directory: the same pid is another process there. */
+START_TEST(test_ranks_and_hosts)
+{
+    static const struct {
+        const char *host;
+        int64_t rank;
+    } files[] = {{"n2", 2}, {"n1", 0}, {"n1", -1}, {"n2", 2}};
+    struct policy policy = {.all = true};
+    struct collect_report report;
+    struct writer w;
+
+    ck_assert_int_eq(mkdir(in_dir("tree"), 0755), 0);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char name[64];
+        begin(&w, 7, started_ns, "/bin/sh");
+        strcpy(header(&w)->host, files[i].host);
+        header(&w)->rank = files[i].rank;
+        note(&w, SPOOL_STAT, SPOOL_FOUND, 1, "/usr");
+        if (files[i].rank == 2)
+            note(&w, SPOOL_STAT, SPOOL_ABSENT, 1, "/usr/none at all");
+        snprintf(name, sizeof name, "7.%zu.%s.spool", i, i == 3 ? "audit" : "preload");
+        end(&w, name);
+    }
+    struct manifest *m = collect_all(&policy, &report);
+    ck_assert_uint_eq(m->processes, 3);
+    ck_assert_uint_eq(m->ranks, 2);
+    ck_assert_uint_eq(m->host_count, 2);
+    ck_assert_str_eq(m->hosts[0], "n1");
+    ck_assert_str_eq(m->hosts[1], "n2");
+    const struct manifest_entry *e = manifest_find(m, "/usr");
+    ck_assert_uint_eq(e->processes, 3);
+    ck_assert_uint_eq(e->ranks, 2);
+    e = manifest_find(m, "/usr/none at all");
+    ck_assert_uint_eq(e->processes, 1);
+    ck_assert_uint_eq(e->ranks, 1);
+    manifest_free(m);
+    collect_report_free(&report);
+}
+END_TEST
+
 Suite *suite_spool(void)
 {
     Suite *s = suite_create("spool");
@@ -633,6 +673,7 @@ Suite *suite_spool(void)
     tcase_add_test(t, test_appeared);
     tcase_add_test(t, test_nothing);
     tcase_add_test(t, test_processes);
+    tcase_add_test(t, test_ranks_and_hosts);
     suite_add_tcase(s, t);
     return s;
 }

@@ -123,6 +123,9 @@ struct manifest *full(void)
     m->recorded = memory_text("2024-05-06T07:08:09Z");
     m->interpreter = memory_text("/sw/bin/python3.11");
     m->processes = 4000000000u;
+    m->ranks = 4000000001u;
+    m->hosts = list_of(2, "n1", "n\xff");
+    m->host_count = 2;
     m->exit_status = 137;
     m->search = memory_new(1, sizeof *m->search);
     m->search[m->search_count++] =
@@ -156,6 +159,7 @@ struct manifest *full(void)
     e->order = 7;
     e->first_ns = 123456789;
     e->processes = 3;
+    e->ranks = 2;
     e->pilots = 2;
     e = manifest_add(m, "/sw/lib", MANIFEST_DIRECTORY);
     e->is_volatile = true;

@@ -123,8 +123,30 @@ class Processes(Record):
         _, entries = self.pilot(MPIEXEC, "-n", "2", "/bin/sh", "-c", command, self.tree)
         self.assertEqual(entries[b"both"]["processes"], 2)
         self.assertEqual(entries[b"both"]["counts"]["open"], 2)
+        self.assertEqual(entries[b"both"]["ranks"], 2)
         for rank in (b"rank0", b"rank1"):
-            self.assertEqual((entries[rank]["processes"], entries[rank]["counts"]["open"]), (1, 1))
+            e = entries[rank]
+            self.assertEqual((e["processes"], e["ranks"], e["counts"]["open"]), (1, 1, 1))
+        self.assertEqual((self.head["ranks"], self.head["hosts"]), (2, [os.uname().nodename]))
+        self.assertEqual(self.head["host"], os.uname().nodename)
+
+    def test_forked_children_of_a_rank_count_with_it(self):
+        """They share their parent's file: nothing is lost of what they note at once, and they are of the same rank."""
+        for name in "all", "0", "1":
+            self.write("tree/" + name, "x")
+        code = ("import os, sys\ntree = sys.argv[1]\nfor i in range(8):\n    if os.fork() == 0:\n"
+                "        for k in range(50):\n            open(tree + '/all').close()\n"
+                "            os.path.exists(tree + '/none%d-%d' % (i, k))\n"
+                "        open(tree + '/' + os.environ['PMI_RANK']).close()\n        os._exit(0)\n"
+                "for i in range(8):\n    assert os.wait()[1] == 0\n")
+        _, entries = self.pilot(MPIEXEC, "-n", "2", PYTHON, "-c", code, self.tree)
+        e = entries[b"all"]
+        self.assertEqual((e["counts"]["open"], e["processes"], e["ranks"]), (800, 2, 2))
+        self.assertEqual(len([p for p in entries if p.startswith(b"none")]), 400)
+        for i in range(8):
+            e = entries[b"none%d-49" % i]
+            self.assertEqual((e["counts"]["stat"], e["processes"], e["ranks"]), (2, 2, 2))
+        self.assertEqual((entries[b"0"]["counts"]["open"], entries[b"0"]["ranks"]), (8, 1))
 
 
 class Status(Record):
