@@ -63,10 +63,18 @@ static long env_number(char *const *envp, const char *name)
     return n;
 }
 
+long settings_rank(char *const *envp)
+{
+    static const char *const names[] = {"PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID"};
+    long rank = -1;
+
+    for (size_t i = 0; i < sizeof names / sizeof *names && rank < 0; i++)
+        rank = env_number(envp, names[i]);
+    return rank;
+}
+
 void settings_read(struct settings *set, char *const *envp)
 {
-    static const char *const ranks[] = {"PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID"};
-
     *set = (struct settings){.audit = 1, .part = 1, .rank = -1};
     const char *off = env_text(envp, "DLCACHE_DISABLE");
     if (off && !text_is(off, "0"))
@@ -79,8 +87,7 @@ void settings_read(struct settings *set, char *const *envp)
     set->log = log && !text_is(log, "0");
     const char *audit = env_text(envp, "DLCACHE_AUDIT");
     set->audit = !(audit && text_is(audit, "off"));
-    for (size_t i = 0; i < sizeof ranks / sizeof *ranks && set->rank < 0; i++)
-        set->rank = env_number(envp, ranks[i]);
+    set->rank = settings_rank(envp);
 }
 
 uint64_t attach_root_mount(uint64_t *dev, uint64_t *ino)

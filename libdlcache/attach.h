@@ -17,6 +17,9 @@ struct settings {
 /* Reads the environment. DLCACHE_DISABLE=1 leaves everything unset. The texts stay the environment's. */
 void settings_read(struct settings *set, char *const *envp);
 
+/* The rank of MPI or Slurm; -1: none. */
+long settings_rank(char *const *envp);
+
 /* Opens the stage and looks whether this process sees the file system as the stage's node does (same mount name
  * space, same root). Where it does not, and a part will do, the stage's view becomes one of what is the same all the
  * same (mounts.h), in static storage: for one stage a process. 0, or -errno as stage_open; -EXDEV when nothing is the

@@ -44,14 +44,25 @@ static void end(struct environment *env)
     put(env, "", 1);
 }
 
-/* The elements of `list` that are not the n bytes at `item`. */
+static size_t length_of_directory(const char *path, size_t n)
+{
+    while (n && path[n - 1] != '/')
+        n--;
+    return n;
+}
+
+/* The elements of `list` but for those of the same file name as the n bytes at `item`: two of our libraries in one
+ * program would both note, and both serve. */
 static void put_others(struct environment *env, const char *list, const char *separators, const char *item, size_t n)
 {
+    const size_t dir = length_of_directory(item, n);
+
     while (list && *list) {
         size_t len = 0;
         while (list[len] && !__builtin_memchr(separators, list[len], dlc_strlen(separators)))
             len++;
-        if (len && !(len == n && dlc_same(list, item, n))) {
+        const size_t d = length_of_directory(list, len);
+        if (len && !(len - d == n - dir && dlc_same(list + d, item + dir, n - dir))) {
             put(env, ":", 1);
             put(env, list, len);
         }

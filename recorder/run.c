@@ -94,16 +94,60 @@ int run_remove_spool(const char *dir)
     return rc;
 }
 
+static bool has_mapped(const char *pid, const char *dir)
+{
+    char *file, *line = NULL;
+    const size_t n = strlen(dir);
+    size_t capacity = 0;
+    bool found = false;
+
+    if (asprintf(&file, "/proc/%s/maps", pid) < 0)
+        memory_check(NULL);
+    FILE *f = fopen(file, "re");
+    while (f && !found && getline(&line, &capacity, f) > 0) {
+        const char *path = strchr(line, '/');
+        found = path && strncmp(path, dir, n) == 0 && path[n] == '/';
+    }
+    if (f)
+        fclose(f);
+    free(line);
+    free(file);
+    return found;
+}
+
+unsigned run_still_noting(const char *dir)
+{
+    DIR *d = opendir("/proc");
+    const struct dirent *e;
+    unsigned count = 0;
+
+    while (d && (e = readdir(d)))
+        count += e->d_name[0] >= '1' && e->d_name[0] <= '9' && has_mapped(e->d_name, dir);
+    if (d)
+        closedir(d);
+    return count;
+}
+
+/* What follows the last slash among the n bytes at path. */
+static const char *last_of(const char *path, size_t n)
+{
+    const char *slash = memrchr(path, '/', n);
+    return slash ? slash + 1 : path;
+}
+
 char *run_list_prepend(const char *list, const char *item, const char *separators)
 {
     const size_t n = strlen(item);
+    const char *name = last_of(item, n);
+    const size_t name_len = n - (size_t)(name - item);
     char *out = memory_check(malloc(n + (list ? strlen(list) : 0) + 3));
     char *end = out + n;
 
     memcpy(out, item, n + 1);
     while (list && *list) {
         const size_t len = strcspn(list, separators);
-        if (len && (len != n || strncmp(list, item, n) != 0)) {
+        const char *last = last_of(list, len);
+        if (len && (len - (size_t)(last - list) != name_len || strncmp(last, name, name_len) != 0)) {
             *end++ = separators[0];
             memcpy(end, list, len);
             end += len;

@@ -29,7 +29,11 @@ void run_restore_signals(void);
 /* The file that execvp(3) would execute for `name`, as an absolute path (heap), or NULL. */
 char *run_find_program(const char *name);
 
-/* `list`, which may be NULL, with `item` first in it and nowhere else. Its elements are separated by any of the
+/* How many processes still note into the spool: children that outlive the command. Those of other users are not seen. */
+unsigned run_still_noting(const char *dir);
+
+/* `list`, which may be NULL, with `item` first in it, and no other element of
+ * the same file name: two of our libraries in one program would both note. Its elements are separated by any of the
  * `separators`; the first of them is put behind the item. Heap. */
 char *run_list_prepend(const char *list, const char *item, const char *separators);
 

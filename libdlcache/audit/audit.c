@@ -26,6 +26,38 @@ static struct object *asked_by;
 
 static struct object *objects, *free_objects;
 
+static bool is_object(uint32_t node)
+{
+    return audit.stage.view.image.nodes[node].object != DLC_NONE;
+}
+
+/* What is answered from the stage needs no note. */
+static bool was_answered(const char *path)
+{
+    struct found found;
+
+    if (!audit.serving || path[0] != '/')
+        return false;
+    switch (lookup(&audit.stage.view, path, dlc_strlen(path), 0, &found)) {
+    case VERDICT_ABSENT:
+    case VERDICT_NOTDIR: return true;
+    case VERDICT_FILE: return is_object(found.node);
+    default: return false;
+    }
+}
+
+static void note(enum spool_op op, enum spool_result result, const char *path)
+{
+    if (audit.recording && !was_answered(path))
+        recorder_note_at(&audit.recorder, op, result, AT_FDCWD, path, dlc_strlen(path));
+}
+
+/* A path of the mirror means the original. */
+static const char *original(const char *path)
+{
+    return audit.serving ? path + lookup_prefix(&audit.stage.view, path, dlc_strlen(path)) : path;
+}
+
 /* The program as it was asked for (a script's interpreter, a symlink), and as it is. */
 static void note_program(char *const *envp)
 {
@@ -34,11 +66,12 @@ static void note_program(char *const *envp)
     for (const ElfW(auxv_t) *aux = (const void *)(envp + 1); aux->a_type != AT_NULL; aux++) {
         if (aux->a_type != AT_EXECFN)
             continue;
-        const char *path = (const char *)aux->a_un.a_val;
-        recorder_note_at(&audit.recorder, SPOOL_EXEC, SPOOL_FOUND, AT_FDCWD, path, dlc_strlen(path));
+        note(SPOOL_EXEC, SPOOL_FOUND, original((const char *)aux->a_un.a_val));
     }
-    const char *exe = audit.recorder.spool->exe;
-    recorder_note(&audit.recorder, SPOOL_EXEC, SPOOL_FOUND, exe, dlc_strlen(exe));
+    char *exe = audit.recorder.spool->exe;
+    const char *path = original(exe);
+    __builtin_memmove(exe, path, dlc_strlen(path) + 1);
+    note(SPOOL_EXEC, SPOOL_FOUND, exe);
 }
 
 static __attribute__((constructor)) void start(int argc, char **argv, char **envp)
@@ -53,13 +86,13 @@ static __attribute__((constructor)) void start(int argc, char **argv, char **env
     audit.library_path = env_value(envp, "LD_LIBRARY_PATH");
     if (set.record)
         audit.recording = recorder_open(&audit.recorder, set.record, "audit", set.rank) == 0;
-    if (audit.recording)
-        note_program(envp);
     if (set.stage) {
         set.log = 0; /* the preloaded library says it */
         audit.serving = attach(&audit.stage, &set) == 0;
         audit.euid = sys_geteuid();
     }
+    if (audit.recording)
+        note_program(envp);
 }
 
 unsigned la_version(unsigned version)
@@ -89,11 +122,6 @@ static struct object *new_object(void)
 }
 
 /* --- answering -------------------------------------------------------------------------------------------------- */
-
-static bool is_object(uint32_t node)
-{
-    return audit.stage.view.image.nodes[node].object != DLC_NONE;
-}
 
 /* The mirror's path of the object at the absolute path `path`: prefix and path as asked, so that the object's name and
  * origin are right but for the prefix. NULL where it is not held, or not an object. */
@@ -159,12 +187,6 @@ static char *original_of(const char *path, size_t len)
         return NULL;
     __builtin_memcpy(answered, path + below, len - below + 1);
     return answered;
-}
-
-static void note(enum spool_result result, const char *path)
-{
-    if (audit.recording)
-        recorder_note_at(&audit.recorder, SPOOL_LOAD, result, AT_FDCWD, path, dlc_strlen(path));
 }
 
 /* At LA_SER_ORIG: the object that ld.so would come to, or the name itself where ld.so is to look. */
@@ -257,7 +279,7 @@ char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
     }
     /* A name without a slash becomes paths, each of which comes here again. Whether it is there, la_objopen tells. */
     if (audit.recording && __builtin_memchr(name, '/', dlc_strlen(name)))
-        note(SPOOL_ABSENT, name);
+        note(SPOOL_LOAD, SPOOL_ABSENT, name);
     return (char *)(uintptr_t)name;
 }
 
@@ -308,7 +330,7 @@ unsigned la_objopen(struct link_map *map, Lmid_t lmid, uintptr_t *cookie)
         rename_object(map);
     answered[0] = '\0';
     if (audit.recording && map->l_name && __builtin_memchr(map->l_name, '/', dlc_strlen(map->l_name)))
-        note(SPOOL_FOUND, map->l_name);
+        note(SPOOL_LOAD, SPOOL_FOUND, map->l_name);
     return 0; /* no symbol bindings are of interest: they would slow down every call */
 }
 

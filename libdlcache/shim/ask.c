@@ -256,6 +256,25 @@ bool shim_mirror_path(uint32_t node, char buf[MIRROR_MAX])
     return image_path(&v->image, node, buf + v->prefix_len, MIRROR_MAX - v->prefix_len) >= 0;
 }
 
+/* What the stage answers needs no note: of a program that is served, the rest is of interest. A change always is. */
+static __attribute__((noinline)) bool was_answered(enum spool_op op, int dirfd, const char *path)
+{
+    struct found found;
+
+    if (!shim.serving || op == SPOOL_WRITE)
+        return false;
+    switch (shim_ask(dirfd, path, 0, &found)) {
+    case VERDICT_FILE:
+    case VERDICT_ABSENT:
+    case VERDICT_NOTDIR: return true;
+    case VERDICT_META: return op == SPOOL_STAT;
+    case VERDICT_DIR:
+        return op == SPOOL_STAT || shim.stage.view.image.nodes[found.node].flags & DLC_N_FROZEN;
+    case VERDICT_UNKNOWN: break;
+    }
+    return false;
+}
+
 void shim_note_slow(enum spool_op op, bool failed, int dirfd, const char *path)
 {
     const enum spool_result result = !failed                              ? SPOOL_FOUND
@@ -263,6 +282,6 @@ void shim_note_slow(enum spool_op op, bool failed, int dirfd, const char *path)
                                                                            : SPOOL_FAILED;
     const long len = shim_strlen(path);
 
-    if (len > 0)
+    if (len > 0 && !was_answered(op, dirfd, path))
         recorder_note_at(&shim.recorder, op, result, dirfd, path, (size_t)len);
 }

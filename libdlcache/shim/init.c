@@ -147,6 +147,15 @@ static void put_right(int argc, char **argv, char **envp)
         memmove(path, path + below, len - below + 1);
 }
 
+/* A program that was executed from the stage is noted as the original. */
+static void note_original(void)
+{
+    char *exe = shim.recorder.spool->exe;
+    const size_t len = strlen(exe), below = lookup_prefix(&shim.stage.view, exe, len);
+
+    memmove(exe, exe + below, len - below + 1);
+}
+
 static __attribute__((constructor(101))) void start(int argc, char **argv, char **envp)
 {
     struct settings set;
@@ -165,4 +174,6 @@ static __attribute__((constructor(101))) void start(int argc, char **argv, char 
         shim.recording = recorder_open(&shim.recorder, set.record, "preload", set.rank) == 0;
     if (set.stage)
         put_right(argc, argv, envp);
+    if (shim.serving && shim.recording)
+        note_original();
 }

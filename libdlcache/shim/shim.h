@@ -145,7 +145,7 @@ int shim_open(int dirfd, const char *path, int flags);
 
 /* --- noting --------------------------------------------------------------------------------------------------- */
 
-/* Notes an operation that returned (`failed`: with errno). errno stays as it is. */
+/* Notes an operation that returned (`failed`: with errno), but not what the stage answers. errno stays as it is. */
 void shim_note_slow(enum spool_op op, bool failed, int dirfd, const char *path);
 static inline void shim_note(enum spool_op op, bool failed, int dirfd, const char *path)
 {

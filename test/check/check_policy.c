@@ -191,7 +191,8 @@ START_TEST(test_list_prepend)
         {"/a", ": ", "/l.so:/a"},      {"/a /b:/c", ": ", "/l.so:/a:/b:/c"},
         {"/l.so", ":", "/l.so"},       {"/a:/l.so:/b", ":", "/l.so:/a:/b"},
         {"::/a::", ":", "/l.so:/a"},   {"/l.so.1:/l.s", ":", "/l.so:/l.so.1:/l.s"},
-        {"/a b", ":", "/l.so:/a b"},
+        {"/a b", ":", "/l.so:/a b"},   {"/x/l.so:/b:l.so", ":", "/l.so:/b"},
+        {"/l.so/x", ":", "/l.so:/l.so/x"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char *got = run_list_prepend(cases[i].list, "/l.so", cases[i].separators);
