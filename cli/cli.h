@@ -9,6 +9,7 @@
 /* Each verb owns its options and its usage text. argv[0] is the verb; the exit status is returned: 0, 1 for a failure,
  * 2 for wrong usage, or as the verb says. */
 int verb_record(int argc, char **argv);
+int verb_collect(int argc, char **argv);
 int verb_show(int argc, char **argv);
 int verb_report(int argc, char **argv);
 int verb_diff(int argc, char **argv);

@@ -12,6 +12,7 @@ static const struct verb {
     const char *summary;
 } verbs[] = {
     {"record", verb_record, "run a command, and write down what it touches"},
+    {"collect", verb_collect, "write down what programs noted that were started otherwise"},
     {"show", verb_show, "summarize a manifest"},
     {"report", verb_report, "make a page of a manifest, to look at in a browser"},
     {"diff", verb_diff, "say how two manifests differ"},

@@ -1,7 +1,6 @@
 /* dlcache record: run a command, and write down what it touches. */
 #include <errno.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,8 +8,8 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "recording.h"
 #include "manifests/manifest.h"
-#include "manifests/text.h"
 #include "recorder/collect.h"
 #include "recorder/run.h"
 #include "replayer/attach/locate.h"
@@ -19,34 +18,29 @@ static const char usage[] =
     "usage: dlcache record [-o M] [--include P]... [--exclude P]... [--all] [--spool DIR] -- CMD...\n"
     "Run CMD and all its children, note every path that they look up, open or load, and write the manifest M.\n"
     "\n"
-    "  -o, --output M   the manifest (default dlcache.json; \"-\": standard output)\n"
+    "  -o, --output M   the manifest (default dlcache.json; \"-\": standard output). In it %r is the rank of MPI or\n"
+    "                   Slurm, %h the host, %p the process, %% a percent sign\n"
     "  --include P      keep what lies below P, on whatever file system\n"
     "  --exclude P      leave out what lies below P\n"
     "  --all            keep all but /proc, /sys, /dev, /run and the temporary directories\n"
     "  --spool DIR      note below DIR while CMD runs (default: $TMPDIR, or /tmp)\n"
     "  -h, --help       show this\n"
     "\n"
+    "Of a parallel program one command records all ranks of this node: dlcache record -- mpiexec -n 4 CMD. As a rank:\n"
+    "mpiexec -n 4 dlcache record -o app-%r.json -- CMD. On many nodes, and of a program that is served from a stage\n"
+    "(then what the stage lacks): see dlcache collect --help.\n"
     "Kept by default: what CMD only reads, below its own software prefixes, on shared file systems.\n"
     "The exit status is CMD's; 2 for wrong usage, or where there is no manifest to be had.\n";
 
 struct options {
     const char *output, *spool;
+    char *name; /* the output, of this rank; heap */
     struct policy policy;
 };
 
 static int wrong(const char *what, const char *why)
 {
-    fprintf(stderr, "dlcache: record: %s%s%s\n", what, why ? ": " : "", why ? why : "");
-    return 2;
-}
-
-static int ask(struct policy_list *list, const char *option, const char *path, bool must_exist)
-{
-    int rc = *path ? policy_ask(list, path, must_exist) : -ENOENT;
-
-    if (rc)
-        fprintf(stderr, "dlcache: record: %s %s: %s\n", option, path, strerror(-rc));
-    return rc ? 2 : 0;
+    return recording_wrong("record", what, why);
 }
 
 /* 0 to go on, 1 when help was given, 2 for wrong usage. optind is at the command then. */
@@ -65,8 +59,8 @@ static int parse(struct options *o, int argc, char **argv)
     while (rc == 0 && (c = getopt_long(argc, argv, "+:o:h", longs, NULL)) != -1) {
         switch (c) {
         case 'o': o->output = optarg; break;
-        case INCLUDE: rc = ask(&o->policy.include, "--include", optarg, true); break;
-        case EXCLUDE: rc = ask(&o->policy.exclude, "--exclude", optarg, false); break;
+        case INCLUDE: rc = recording_ask("record", &o->policy.include, "--include", optarg, true); break;
+        case EXCLUDE: rc = recording_ask("record", &o->policy.exclude, "--exclude", optarg, false); break;
         case ALL: o->policy.all = true; break;
         case SPOOL: o->spool = optarg; break;
         case 'h': fputs(usage, stdout); return 1;
@@ -96,112 +90,6 @@ static int find_libraries(char **preload, char **audit)
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------------------ what it came to */
-
-static void put_size(FILE *f, uint64_t bytes)
-{
-    static const char units[] = "kMGTPE";
-    double n = (double)bytes;
-    int unit = -1;
-
-    for (; n >= 999.5 && unit < 5; unit++)
-        n /= 1000;
-    if (unit < 0)
-        fprintf(f, "%" PRIu64 " bytes", bytes);
-    else
-        fprintf(f, "%.*f %cB", n < 9.995 ? 1 : 0, n, units[unit]);
-}
-
-static void put_left(const char **between, uint64_t count, const char *what)
-{
-    if (count)
-        fprintf(stderr, "%s%" PRIu64 " %s", *between, count, what);
-    if (count)
-        *between = ", ";
-}
-
-static void summary(const char *output, const struct notes *notes, const struct collect_report *r)
-{
-    const char *between = "dlcache: left out: ";
-    const uint64_t kept = r->files + r->links + r->directories + r->absent;
-
-    fprintf(stderr, "dlcache: %s: %" PRIu64 " files (", output, r->files);
-    put_size(stderr, r->bytes);
-    fprintf(stderr, " to stage), %" PRIu64 " absent names, %" PRIu64 " directories, %" PRIu64 " symlinks; from %"
-            PRIu32 " process%s\n", r->absent, r->directories, r->links, notes->process_count,
-            notes->process_count == 1 ? "" : "es");
-
-    put_left(&between, r->left[POLICY_LOCAL], "on node-local file systems");
-    put_left(&between, r->left[POLICY_OUTSIDE], "outside the software prefixes");
-    put_left(&between, r->left[POLICY_EXCLUDED], "excluded");
-    put_left(&between, r->left[POLICY_NEVER], "never cached (/proc, /sys, /dev, /run, temporary)");
-    put_left(&between, r->written, "written to");
-    put_left(&between, r->gone, "gone since");
-    put_left(&between, r->special, "devices and sockets");
-    if (*between == ',')
-        fputc('\n', stderr);
-    if (r->unreadable)
-        fprintf(stderr, "dlcache: %" PRIu64 " files could not be read (%s)\n", r->unreadable,
-                r->unreadable_example ? r->unreadable_example : "");
-    if (notes->lost || notes->dead_files)
-        fprintf(stderr, "dlcache: %" PRIu64 " notes were lost: there was no room for them in the spool (see "
-                "--spool)\n", notes->lost);
-    if (notes->damaged_files)
-        fprintf(stderr, "dlcache: %" PRIu32 " spool files were damaged; what could be read of them is kept\n",
-                notes->damaged_files);
-    if (notes->file_count == 0)
-        fprintf(stderr, "dlcache: no process noted anything: is the command statically linked, or is "
-                "DLCACHE_DISABLE set?\n");
-    else if (kept == 0 && r->left[POLICY_LOCAL])
-        fprintf(stderr, "dlcache: nothing was kept: the program's files are on file systems of this node alone, "
-                "which need no cache.\ndlcache: to keep some all the same, name them: dlcache record --include /usr "
-                "...\n");
-}
-
-/* The last lines: where the pilot wrote in directories that would else be frozen. What writes there costs the file
- * system requests in every rank, and writers that the shim cannot see go on unseen: somebody should look. */
-static void name_volatiles(const char *output, const struct manifest *m, const struct collect_report *r)
-{
-    enum { NAMED = 5 };
-    uint64_t named = 0;
-
-    if (r->volatiles == 0)
-        return;
-    fprintf(stderr, "dlcache: %" PRIu64 " director%s written in: new names in %s are asked of the file system:\n",
-            r->volatiles, r->volatiles == 1 ? "y was" : "ies were", r->volatiles == 1 ? "it" : "them");
-    for (size_t i = 0; i < m->entry_count && named < NAMED; i++) {
-        if (!m->entries[i].is_volatile)
-            continue;
-        char *path = text_plain(m->entries[i].path);
-        fprintf(stderr, "dlcache:   %s\n", path);
-        free(path);
-        named++;
-    }
-    if (r->volatiles > named)
-        fprintf(stderr, "dlcache:   and %" PRIu64 " more (\"volatile\" in %s)\n", r->volatiles - named,
-                strcmp(output, "-") == 0 ? "the manifest" : output);
-    fputs("dlcache: caches that programs keep there can be moved elsewhere: see doc/writers.md\n", stderr);
-}
-
-static int write_manifest(const struct options *o, const struct collect_request *request)
-{
-    struct collect_report report;
-    char *error = NULL;
-    struct manifest *m = collect(request, &report);
-    int rc = manifest_save(m, o->output, &error);
-
-    if (rc == 0) {
-        summary(o->output, request->notes, &report);
-        name_volatiles(o->output, m, &report);
-    } else {
-        fprintf(stderr, "dlcache: %s\n", error);
-    }
-    free(error);
-    manifest_free(m);
-    collect_report_free(&report);
-    return rc == 0 ? 0 : 2;
-}
-
 static uint64_t now_ns(void)
 {
     struct timespec ts;
@@ -221,6 +109,7 @@ static int record(struct options *o, char **command, const char *dir, const char
 
     int rc = run_command(&run, &status, &refused);
     struct notes *notes = rc == 0 && !refused ? notes_read(dir, &error) : NULL;
+    const unsigned running = run_still_noting(dir);
     int removed = run_remove_spool(dir);
     run_restore_signals();
     if (removed && removed != -ENOENT)
@@ -245,7 +134,11 @@ static int record(struct options *o, char **command, const char *dir, const char
             .environment = environ,
             .cwd = cwd ? cwd : "/",
         };
-        rc = write_manifest(o, &request);
+        rc = recording_write(o->name, &request);
+        if (running)
+            fprintf(stderr, "dlcache: %u process%s of the command still run%s: what %s touch%s from now on\n"
+                    "dlcache: is not noted\n", running, running == 1 ? "" : "es", running == 1 ? "s" : "",
+                    running == 1 ? "it" : "they", running == 1 ? "es" : "");
         if (status)
             rc = status;
     }
@@ -264,8 +157,10 @@ int verb_record(int argc, char **argv)
 
     if (rc == 0)
         rc = find_libraries(&preload, &audit);
+    if (rc == 0)
+        rc = recording_name("record", o.output, &o.name);
     /* A pilot may take hours: better to know now. */
-    if (rc == 0 && manifest_may_save(o.output, &error) != 0)
+    if (rc == 0 && manifest_may_save(o.name, &error) != 0)
         rc = wrong("cannot write the manifest, and the command was not run", error);
     if (rc == 0) {
         const char *tmp = getenv("TMPDIR");
@@ -278,6 +173,7 @@ int verb_record(int argc, char **argv)
         rc = 0;
     }
     policy_free(&o.policy);
+    free(o.name);
     free(preload);
     free(audit);
     free(error);
