@@ -130,6 +130,12 @@ static void put_trouble(const struct notes *notes, const struct collect_report *
     if (notes->lost || notes->dead_files)
         fprintf(stderr, "dlcache: %" PRIu64 " notes were lost: there was no room for them (see --spool)\n",
                 notes->lost);
+    if (r->silent) {
+        char *path = text_plain(r->silent_example);
+        fprintf(stderr, "dlcache: not noted: %" PRIu64 " program%s that ran without the recorder:\ndlcache:   %s\n",
+                r->silent, plural(r->silent, "", "s"), path);
+        free(path);
+    }
     if (notes->damaged_files)
         fprintf(stderr, "dlcache: %" PRIu32 " spool file%s damaged; what could be read is kept\n",
                 notes->damaged_files, plural(notes->damaged_files, " was", "s were"));

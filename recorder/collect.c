@@ -12,6 +12,7 @@
 #include "facts/mounts.h"
 #include "places.h"
 #include "prefixes.h"
+#include "silent.h"
 
 /* A noted path, and the places that it leads over. */
 struct trail {
@@ -145,15 +146,16 @@ static void add_program(void *context, struct place *p, enum place_reach how)
         p->passed = true;
 }
 
-static void lay_out_program(struct collector *c, const char *path, uint64_t when, uint64_t runs)
+static struct place *lay_out_program(struct collector *c, const char *path, uint64_t when, uint64_t runs)
 {
     struct program program = {when, NULL};
 
     if (path[0] != '/')
-        return;
+        return NULL;
     places_walk(&c->places, path, add_program, &program);
     if (program.end)
         program.end->programs += runs;
+    return program.end;
 }
 
 static void lay_out(struct collector *c)
@@ -165,8 +167,11 @@ static void lay_out(struct collector *c)
     for (size_t i = 0; i < notes->path_count; i++)
         lay_out_note(c, notes->paths[i]);
     count_touches(c);
-    if (c->request->program)
-        lay_out_program(c, c->request->program, c->request->started_ns, 0);
+    if (c->request->program) {
+        struct place *p = lay_out_program(c, c->request->program, c->request->started_ns, 0);
+        if (p)
+            p->started = true;
+    }
     for (size_t i = 0; i < notes->file_count; i++) {
         const struct noted_file *f = &notes->files[i];
         lay_out_program(c, f->exe, f->start_ns, !seen[f->process]);
@@ -403,6 +408,7 @@ struct manifest *collect(const struct collect_request *request, struct collect_r
     places_init(&c.places);
     lay_out(&c);
     mark_changed(&c);
+    silent_programs(&c.places, request->started_ns, report);
     find_prefixes(&c);
     decide(&c);
     entries_make(m, &c.places, request->started_ns, first ? first->start_ns : request->started_ns, report);
@@ -422,4 +428,6 @@ void collect_report_free(struct collect_report *report)
 {
     free(report->unreadable_example);
     report->unreadable_example = NULL;
+    free(report->silent_example);
+    report->silent_example = NULL;
 }

@@ -26,6 +26,8 @@ struct collect_report {
     uint64_t gone;       /* found by the pilot, not there any more */
     uint64_t special;    /* sockets, devices, fifos */
     uint64_t unreadable; /* kept, but their contents could not be read */
+    uint64_t silent;     /* programs that were started, and noted nothing */
+    char *silent_example; /* the path of one, or NULL; heap */
     char *unreadable_example; /* "PATH: reason", or NULL; heap */
 };
 

@@ -79,7 +79,8 @@ enum place_fate_kind place_fate(const struct place *p, uint64_t started_ns)
         return FATE_KEEP;
     if (!S_ISREG(p->mode) && !S_ISLNK(p->mode))
         return FATE_SPECIAL;
-    if ((p->counts[SPOOL_WRITE][SPOOL_FOUND] || place_was_made(p, started_ns)) && !is_cached_bytecode(p))
+    const bool changed = p->counts[SPOOL_WRITE][SPOOL_FOUND] || p->is_changed || place_was_made(p, started_ns);
+    if (changed && !is_cached_bytecode(p))
         return FATE_WRITTEN;
     return FATE_KEEP;
 }

@@ -34,6 +34,8 @@ struct place {
     int64_t last_rank;    /* likewise: one more than that, 0 before any */
     bool touched;
     bool passed;          /* a symlink on the way to something that was touched */
+    bool started;         /* the program that the command names */
+    bool is_changed;      /* a file that changed during the pilot, and nobody noted by whom */
     bool is_volatile;     /* a directory in which the pilot wrote */
     bool kept;            /* has an entry in the manifest */
     enum policy_verdict verdict;
