@@ -171,8 +171,8 @@ static void name_volatiles(const char *output, const struct manifest *m, const s
 
     if (r->volatiles == 0)
         return;
-    fprintf(stderr, "dlcache: %" PRIu64 " director%s written in: new names in %s are asked of the file system:\n",
-            r->volatiles, r->volatiles == 1 ? "y was" : "ies were", r->volatiles == 1 ? "it" : "them");
+    fprintf(stderr, "dlcache: %" PRIu64 " director%s written in: the file system is asked for new names:\n",
+            r->volatiles, plural(r->volatiles, "y was", "ies were"));
     for (size_t i = 0; i < m->entry_count && named < NAMED; i++) {
         if (!m->entries[i].is_volatile)
             continue;
@@ -184,7 +184,7 @@ static void name_volatiles(const char *output, const struct manifest *m, const s
     if (r->volatiles > named)
         fprintf(stderr, "dlcache:   and %" PRIu64 " more (\"volatile\" in %s)\n", r->volatiles - named,
                 strcmp(output, "-") == 0 ? "the manifest" : output);
-    fputs("dlcache: caches that programs keep there can be moved elsewhere: see doc/writers.md\n", stderr);
+    fputs("dlcache: caches there can be moved elsewhere: see doc/writers.md\n", stderr);
 }
 
 int recording_write(const char *output, const struct collect_request *request)

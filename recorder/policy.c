@@ -44,6 +44,12 @@ bool policy_is_shared(uint32_t fs_magic, const char *fs_type)
     };
     static const char *const types[] = {"wekafs", "dvs", "lustre", "gpfs", "beegfs", "panfs", "pvfs2", "orangefs"};
 
+    /* Images and layers of containers, by FUSE: a file of this node. */
+    static const char *const local[] = {"fuse.squashfuse", "fuse.squashfuse_ll", "fuse.fuse-overlayfs"};
+
+    for (size_t i = 0; fs_type && i < COUNT(local); i++)
+        if (strcmp(local[i], fs_type) == 0)
+            return false;
     for (size_t i = 0; i < COUNT(magics); i++)
         if (magics[i] == fs_magic)
             return true;

@@ -296,25 +296,25 @@ class Paths(Record):
         self.assertEqual(entries[b"untouched/old"]["counts"]["open"], 1)
         names = ("made", "made-dir", "made-dir/sub", "removed", "renamed")
         self.assertEqual(result.stderr.splitlines()[-7:], [
-            "dlcache: 5 directories were written in: new names in them are asked of the file system:",
+            "dlcache: 5 directories were written in: the file system is asked for new names:",
             *("dlcache:   %s/%s" % (self.tree, n) for n in names),
-            "dlcache: caches that programs keep there can be moved elsewhere: see doc/writers.md"])
+            "dlcache: caches there can be moved elsewhere: see doc/writers.md"])
 
     def test_the_first_volatile_directories_are_named(self):
         names = ["a\x1b[31m", "b", "c", "d", "e", "f", "g"]
         for name in names:
             self.write("tree/%s/old" % name, "x")
         code = "import sys\nfor n in sys.argv[2:]:\n    open('%s/%s/new' % (sys.argv[1], n), 'w').close()"
-        last = "dlcache: caches that programs keep there can be moved elsewhere: see doc/writers.md"
+        last = "dlcache: caches there can be moved elsewhere: see doc/writers.md"
         result, entries = self.pilot(PYTHON, "-c", code, self.tree, *names)
         self.assertEqual(result.stderr.splitlines()[-8:], [
-            "dlcache: 7 directories were written in: new names in them are asked of the file system:",
+            "dlcache: 7 directories were written in: the file system is asked for new names:",
             *("dlcache:   %s/%s" % (self.tree, n) for n in ("a\\x1b[31m", "b", "c", "d", "e")),
             "dlcache:   and 2 more (\"volatile\" in %s)" % self.manifest, last])
         self.assertEqual(sum(e.get("volatile", False) for e in entries.values()), 7)
         result, _ = self.pilot(PYTHON, "-c", code, self.tree, "b")
         self.assertEqual(result.stderr.splitlines()[-3:], [
-            "dlcache: 1 directory was written in: new names in it are asked of the file system:",
+            "dlcache: 1 directory was written in: the file system is asked for new names:",
             "dlcache:   %s/b" % self.tree, last])
         result, _ = self.pilot(PYTHON, "-c", code, self.tree)
         self.assertNotIn("written in", result.stderr)
@@ -331,6 +331,43 @@ class Paths(Record):
             self.assertEqual(entries[cached[0]]["kind"], "bytecode")
             self.assertEqual(len(entries[cached[0]].get("xxh3_128", "")), 32)
             self.assertEqual([p for p, e in entries.items() if "volatile" in e], [])
+
+    def test_modules_without_bytecode_are_named(self):
+        """Where Python cannot keep it, every start compiles: somebody should know."""
+        for name in ("package/__init__", "package/module", "other"):
+            self.write("tree/%s.py" % name, "X = 1\n")
+        code = "import other, package.module"
+        env = environment(PYTHONPATH=self.tree, PYTHONDONTWRITEBYTECODE=1)
+        out, _ = self.pilot(PYTHON, "-c", code, env=env)
+        self.assertIn("dlcache: 3 Python modules have no bytecode, and are compiled at every start:\n"
+                      "dlcache:   %s/other.py\n"
+                      "dlcache: python3 -m compileall DIRECTORY makes it\n" % self.tree, out.stderr)
+        self.run_command([PYTHON, "-m", "compileall", "-q", self.tree + "/package"])
+        out, _ = self.pilot(PYTHON, "-c", code, env=env)
+        self.assertIn("dlcache: 1 Python module has no bytecode, and is compiled at every start:\n"
+                      "dlcache:   %s/other.py\n" % self.tree, out.stderr)
+        # A script is always compiled, and has none.
+        self.run_command([PYTHON, "-m", "compileall", "-q", self.tree])
+        script = self.write("tree/script.py", code)
+        out, _ = self.pilot(PYTHON, script, env=env)
+        self.assertNotIn("bytecode", out.stderr)
+
+    def test_what_is_told_fits_a_terminal(self):
+        self.write("tree/data", "x")
+        self.write("tree/old", "x")
+        out, _ = self.pilot("/bin/sh", "-c", 'cat data; echo >new; echo >>old; mkfifo pipe; ls /proc/self/status /dev/null',
+                            extra=["--exclude", "/usr"], cwd=self.tree)
+        lines = out.stderr.splitlines()
+        self.assertRegex(lines[0], r"^dlcache: %s: \d+ processes$" % re.escape(self.manifest))
+        self.assertRegex(lines[1], r"^dlcache: kept: \d+ files? \([0-9.]+ k?B to stage\), \d+ absent names?$")
+        self.assertRegex(lines[2], r"^dlcache:       \d+ director(y|ies), \d+ symlinks?$")
+        self.assertRegex(out.stderr, r"dlcache: left out: \d+ on file systems of this node alone \(--include keeps\)\n")
+        self.assertRegex(out.stderr, r"dlcache: left out: \d+ by --exclude\n")
+        self.assertRegex(out.stderr, r"dlcache: left out: 2 that the program wrote\n")
+        self.assertRegex(out.stderr, r"dlcache: left out: \d+ in /proc, /sys, /dev, /run or a temporary directory\n")
+        for line in lines[1:]:
+            if self.tree not in line:
+                self.assertLessEqual(len(line), 80, line)
 
     def test_what_is_excluded(self):
         for name in ("kept/a", "left/a", "leftover/a"):
