@@ -90,11 +90,23 @@ static int find_libraries(char **preload, char **audit)
     return 0;
 }
 
-static uint64_t now_ns(void)
+static uint64_t file_clock_ns(void)
 {
     struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts);
+    clock_gettime(CLOCK_REALTIME_COARSE, &ts);
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* The clock that the kernel gives files their times by ticks every few milliseconds. From its next tick on, what is
+ * changed by the command is not older than the start, and what was there before is. */
+static uint64_t start_of_pilot(void)
+{
+    const struct timespec short_while = {0, 200000};
+    const uint64_t now = file_clock_ns();
+
+    while (file_clock_ns() == now)
+        nanosleep(&short_while, NULL);
+    return file_clock_ns();
 }
 
 /* Runs the command with its spool in `dir`, which is gone when this returns. */
@@ -103,7 +115,7 @@ static int record(struct options *o, char **command, const char *dir, const char
     const struct run_options run = {command, dir, preload, audit};
     char *cwd = getcwd(NULL, 0);
     char *program = run_find_program(command[0]);
-    const uint64_t started = now_ns();
+    const uint64_t started = start_of_pilot();
     char *error = NULL;
     int status = 0, refused = 0;
 

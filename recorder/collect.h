@@ -11,7 +11,7 @@ struct collect_request {
     struct policy *policy;   /* what was asked; collect adds the program's prefixes */
     char *const *command;    /* NULL-terminated */
     const char *program;     /* the file that the command names, absolute, or NULL */
-    uint64_t started_ns;     /* CLOCK_REALTIME: just before the command ran */
+    uint64_t started_ns;     /* just before the command ran, by the clock of files: what is older, is older than that */
     int exit_status;
     char *const *environment;
     const char *cwd;         /* that the command ran in */

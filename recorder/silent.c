@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "facts/memory.h"
@@ -39,22 +40,45 @@ static bool is_silent(const struct place *p)
            (p->started || p->counts[SPOOL_EXEC][SPOOL_FOUND]) && is_elf(p->path) && !is_launcher(p);
 }
 
-static bool later(struct timespec t, uint64_t ns)
+static bool has_our_clock(const char *path)
 {
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec >= ns;
+    static const uint32_t own[] = {0xef53 /* ext4 */, 0x58465342 /* XFS */, 0x9123683e /* Btrfs */,
+                                   0x01021994 /* tmpfs */, 0x794c7630 /* overlay */};
+    struct statfs fs;
+
+    if (statfs(path, &fs) != 0)
+        return false;
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (own[i] == (uint32_t)fs.f_type)
+            return true;
+    return false;
 }
 
-static void mark(struct place *p, uint64_t since)
+static uint64_t in_ns(struct timespec t)
 {
-    if (!p->exists || p->opaque || !(later(p->mtime, since) || later(p->ctime, since)))
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* The time of the last change is not the program's to set. */
+static bool changed_since(const struct place *p, uint64_t started_ns)
+{
+    const uint64_t changed = in_ns(p->ctime);
+
+    return changed >= started_ns ||
+           (changed + CLOCKS_DIFFER_NS >= started_ns && !has_our_clock(p->path));
+}
+
+static void mark(struct place *p, uint64_t started_ns)
+{
+    if (!p->exists || p->opaque || (!S_ISDIR(p->mode) && !S_ISREG(p->mode)) || !changed_since(p, started_ns))
         return;
     p->is_volatile |= S_ISDIR(p->mode);
-    p->is_changed |= S_ISREG(p->mode);
+    /* What is being executed cannot be written to. */
+    p->is_changed |= S_ISREG(p->mode) && !p->started && !p->counts[SPOOL_EXEC][SPOOL_FOUND];
 }
 
 void silent_programs(struct places *ps, uint64_t started_ns, struct collect_report *report)
 {
-    const uint64_t since = started_ns > CLOCKS_DIFFER_NS ? started_ns - CLOCKS_DIFFER_NS : 0;
     struct place *p, *next;
 
     HASH_ITER(hh, ps->by_path, p, next) {
@@ -68,8 +92,8 @@ void silent_programs(struct places *ps, uint64_t started_ns, struct collect_repo
         return;
     HASH_ITER(hh, ps->by_path, p, next) {
         if (p->touched) {
-            mark(p, since);
-            mark(places_existing(p->parent), since);
+            mark(p, started_ns);
+            mark(places_existing(p->parent), started_ns);
         }
     }
 }
