@@ -442,17 +442,19 @@ static bool load_pilots(struct loader *l, const json_t *root)
     l->m->pilots = memory_new(json_array_size(array), sizeof *l->m->pilots);
     json_array_foreach(array, i, value) {
         struct manifest_pilot *p = &l->m->pilots[l->m->pilot_count++];
-        int64_t processes = 0, status = 0;
+        int64_t processes = 0, ranks = 0, status = 0;
         if (!enter_object(l, "pilots", i, value) || !get_text(l, value, "id", REQUIRED, &p->id) ||
             !get_list(l, value, "command", OPTIONAL, &p->command, &p->command_count) ||
             !get_text(l, value, "host", OPTIONAL, &p->host) ||
             !get_text(l, value, "recorded", OPTIONAL, &p->recorded) ||
             !get_integer(l, value, "processes", OPTIONAL, 0, UINT32_MAX, &processes) ||
+            !get_integer(l, value, "ranks", OPTIONAL, 0, UINT32_MAX, &ranks) ||
             !get_integer(l, value, "exit_status", OPTIONAL, 0, 255, &status))
             return false;
         if (!is_digest(p->id))
             return wrong_member(l, "id", "is not 32 lower-case hexadecimal digits");
         p->processes = (uint32_t)processes;
+        p->ranks = (uint32_t)ranks;
         p->exit_status = (int)status;
         l->depth -= 2;
     }

@@ -68,7 +68,7 @@ struct manifest_pilot {
     char **command; /* argv */
     size_t command_count;
     char *host, *recorded; /* or NULL */
-    uint32_t processes;
+    uint32_t processes, ranks;
     int exit_status;
 };
 

@@ -39,6 +39,7 @@ static void add_itself(struct manifest *m)
     p->host = m->host ? memory_text(m->host) : NULL;
     p->recorded = m->recorded ? memory_text(m->recorded) : NULL;
     p->processes = m->processes;
+    p->ranks = m->ranks;
     p->exit_status = m->exit_status;
 }
 
@@ -69,11 +70,13 @@ static void take_pilots(struct manifest *to, struct manifest *from)
         to->pilots[to->pilot_count++] = from->pilots[i];
         from->pilots[i] = (struct manifest_pilot){0};
     }
-    to->processes = 0;
+    uint64_t processes = 0, ranks = 0;
     for (size_t i = 0; i < to->pilot_count; i++) {
-        const uint64_t sum = (uint64_t)to->processes + to->pilots[i].processes;
-        to->processes = sum > UINT32_MAX ? UINT32_MAX : (uint32_t)sum;
+        processes += to->pilots[i].processes;
+        ranks += to->pilots[i].ranks;
     }
+    to->processes = processes > UINT32_MAX ? UINT32_MAX : (uint32_t)processes;
+    to->ranks = ranks > UINT32_MAX ? UINT32_MAX : (uint32_t)ranks;
     qsort(to->pilots, to->pilot_count, sizeof *to->pilots, by_id);
 }
 
@@ -174,6 +177,7 @@ static void join_counts(struct manifest_entry *e, const struct manifest_entry *o
     e->counts.exec = joined(e->counts.exec, old->counts.exec, overlaps);
     e->counts.write = joined(e->counts.write, old->counts.write, overlaps);
     e->processes = joined_small(e->processes, old->processes, overlaps);
+    e->ranks = joined_small(e->ranks, old->ranks, overlaps);
     e->pilots = joined_small(e->pilots, old->pilots, overlaps);
     if (e->first_ns == 0 || (old->first_ns && old->first_ns < e->first_ns))
         e->first_ns = old->first_ns;
@@ -327,6 +331,8 @@ static void join(struct merge *out, struct manifest *m, struct manifest *old)
     join_entries(out, m, old, overlaps);
     take_pilots(m, old);
     join_policies(m, old);
+    join_lists(&m->hosts, &m->host_count, old->hosts, old->host_count);
+    old->host_count = 0;
     join_search(m, old);
     join_mounts(m, old);
     renumber(m);

@@ -11,12 +11,12 @@ static bool is_word(const char *text, size_t len, const char *word)
 
 static bool module(const struct manifest_entry *e, const char *package, size_t len, struct name_place *n)
 {
-    *n = (struct name_place){package, len, (size_t)(package - e->path) + len, (size_t)(package - e->path) - 1, true};
-    if (is_word(package, len, "__pycache__") && package[len] == '/') {
-        n->name = package + len + 1;
-        n->len = strlen(n->name);
-        n->place = strlen(e->path);
-    }
+    static const char cache[] = "/__pycache__";
+    const size_t start = (size_t)(package - e->path), tail = sizeof cache - 1;
+
+    *n = (struct name_place){package, len, start + strcspn(package, "/"), start - 1, true};
+    if (n->directory > tail && memcmp(package - 1 - tail, cache, tail) == 0)
+        n->directory -= tail;
     /* Directories of modules themselves are no modules. */
     if (is_word(n->name, n->len, "site-packages") || is_word(n->name, n->len, "dist-packages") ||
         is_word(n->name, n->len, "lib-dynload") || is_word(n->name, n->len, "__pycache__"))

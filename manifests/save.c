@@ -45,6 +45,8 @@ static json_t *pilots(const struct manifest *m)
         set_text(o, "host", p->host);
         set_text(o, "recorded", p->recorded);
         set_number(o, "processes", p->processes);
+        if (p->ranks)
+            set_number(o, "ranks", p->ranks);
         set_number(o, "exit_status", (uint64_t)p->exit_status);
         json_array_append_new(array, o);
     }

@@ -86,6 +86,7 @@ START_TEST(every_member_is_kept)
     ck_assert_str_eq(m->pilots[0].host, "n\xff");
     ck_assert_str_eq(m->pilots[0].recorded, "2024-05-06T07:08:09Z");
     ck_assert_uint_eq(m->pilots[0].processes, 5);
+    ck_assert_uint_eq(m->pilots[0].ranks, 4);
     ck_assert_int_eq(m->pilots[0].exit_status, 3);
     ck_assert_ptr_null(manifest_find(m, "/sw/lib/libz.so"));
     manifest_free(m);

@@ -143,7 +143,7 @@ struct manifest *full(void)
     m->pilots = memory_new(1, sizeof *m->pilots);
     m->pilots[m->pilot_count++] = (struct manifest_pilot){
         memory_text("0123456789abcdef0123456789abcdef"), list_of(2, "python", "\xff"), 2, memory_text("n\xff"),
-        memory_text("2024-05-06T07:08:09Z"), 5, 3};
+        memory_text("2024-05-06T07:08:09Z"), 5, 4, 3};
 
     e = manifest_add(m, "/sw/lib/libz.so.1", MANIFEST_SHARED_OBJECT);
     e->has_stat = e->has_digest = true;

@@ -172,15 +172,15 @@ class Diff(Compare):
 class Merge(Compare):
     def pilots(self):
         counts = {"stat": 2, "open": 1}
-        a = small(found("/sw/a.py", counts=counts, processes=2, order=0), entry("/sw/d", "directory", volatile=True),
+        a = small(found("/sw/a.py", counts=counts, processes=2, ranks=2, order=0), entry("/sw/d", "directory", volatile=True),
                   found("/sw/changed", "data", size=1, xxh3_128="0" * 32, order=1),
-                  entry("/sw/later", "absent", order=2), recorded="2024-01-01T00:00:00Z", host="login", processes=2,
+                  entry("/sw/later", "absent", order=2), recorded="2024-01-01T00:00:00Z", host="login", processes=2, ranks=2, hosts=["n1", "n2"],
                   command=["python", "a.py"], search=[{"name": "PATH", "value": "/a"}])
-        b = small(found("/sw/a.py", xxh3_128="1" * 32, counts=counts, processes=1, order=1),
+        b = small(found("/sw/a.py", xxh3_128="1" * 32, counts=counts, processes=1, ranks=1, order=1),
                   entry("/sw/d", "directory"), found("/sw/changed", "data", size=2, order=0),
                   found("/sw/later", "data", order=2), entry("/sw/new", "absent", order=3),
                   {"path_escaped": "/sw/\\xff", "kind": "absent", "order": 4},
-                  recorded="2024-01-02T00:00:00Z", host="node", processes=3, command=["python", "b.py"],
+                  recorded="2024-01-02T00:00:00Z", host="node", processes=3, ranks=4, hosts=["n0", "n2"], command=["python", "b.py"],
                   search=[{"name": "PATH", "value": "/b"}, {"name": "PYTHONPATH", "value": "/p"}])
         b["policy"]["prefixes"] = ["/opt", "/sw"]
         for m, name in ((a, "a.json"), (b, "b.json")):
@@ -200,13 +200,14 @@ class Merge(Compare):
                          ("2024-01-02T00:00:00Z", "node", ["python", "b.py"], 5))
         self.assertEqual(sorted((p["host"], p["command"][1], p["processes"]) for p in m["pilots"]),
                          [("login", "a.py", 2), ("node", "b.py", 3)])
+        self.assertEqual((m["ranks"], m["hosts"], sorted(p["ranks"] for p in m["pilots"])), (6, ["n0", "n1", "n2"], [2, 4]))
         self.assertEqual(m["policy"]["prefixes"], ["/opt", "/sw"])
         self.assertEqual(m["search"], [{"name": "PATH", "value": "/b"}, {"name": "PYTHONPATH", "value": "/p"}])
         by_path = {e.get("path"): e for e in m["entries"]}
         self.assertEqual(len(by_path), 6)
         one = by_path["/sw/a.py"]
-        self.assertEqual((one["counts"], one["processes"], one["pilots"], one["xxh3_128"]),
-                         ({"stat": 4, "open": 2}, 3, 2, "1" * 32))
+        self.assertEqual((one["counts"], one["processes"], one["ranks"], one["pilots"], one["xxh3_128"]),
+                         ({"stat": 4, "open": 2}, 3, 3, 2, "1" * 32))
         self.assertTrue(by_path["/sw/d"]["volatile"])
         self.assertEqual((by_path["/sw/changed"]["size"], "xxh3_128" in by_path["/sw/changed"]), (2, False))
         self.assertEqual((by_path["/sw/later"]["kind"], by_path["/sw/later"]["pilots"]), ("data", 2))
