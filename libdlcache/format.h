@@ -157,7 +157,9 @@ struct dlc_state {
     uint32_t prefix_len;  /* of the mirror's prefix: "D/root" */
     char prefix[512];     /* absolute path of the mirror, NUL-terminated */
     uint64_t root_mount;  /* the mount that the root directory is in: statx's unique number, or 0 */
-    uint64_t reserved[15];
+    uint64_t changes;     /* goes up before and after each dirty byte is set */
+    uint64_t loader_off;  /* struct dlc_loader, one */
+    uint64_t reserved[13];
 };
 
 /* FORMAT.md 9: the end of an image file, behind the digests of its chunks. */
@@ -186,6 +188,20 @@ struct dlc_mount_state {
     uint64_t dev;    /* st_dev to report on this node */
     uint32_t agrees; /* the node's own mount is the reader's */
     uint32_t reserved;
+};
+
+#define DLC_LOADER_SUBDIRS 63u /* the most that are told */
+
+/* How the node's dynamic loader searches, as it said itself. `text`, each of them followed by a NUL: its cache's path;
+ * what $LIB and $PLATFORM stand for (nothing: what uses it is not searched); the subdirectories of every directory that
+ * it looks into first, in its order; the default directories. All zero: not known. */
+struct dlc_loader {
+    uint32_t id_len; /* of its build id, by which a process knows whether it has this loader */
+    uint32_t subdirs;
+    uint32_t defaults;
+    uint32_t text_len;
+    uint8_t id[32];
+    char text[4048];
 };
 
 enum {
@@ -227,6 +243,10 @@ DLC_SIZE(dlc_object, 40);
 DLC_AT(dlc_object, tls_size, 24);
 DLC_SIZE(dlc_inode, 24);
 DLC_SIZE(dlc_state, 784);
+DLC_AT(dlc_state, root_mount, 656);
+DLC_AT(dlc_state, changes, 664);
+DLC_AT(dlc_state, loader_off, 672);
+DLC_SIZE(dlc_loader, 4096);
 DLC_SIZE(dlc_mirror, 24);
 DLC_SIZE(dlc_mount_state, 16);
 

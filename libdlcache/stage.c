@@ -40,6 +40,21 @@ static int table_fits(const struct dlc_state *st, uint64_t off, uint64_t count, 
     return off % 8 == 0 && off >= st->size && off <= st->total && count <= (st->total - off) / record;
 }
 
+/* As many strings as it says. */
+static int loader_fits(const struct dlc_loader *l)
+{
+    uint32_t strings = 0;
+
+    if (l->id_len == 0)
+        return 1;
+    if (l->id_len > sizeof l->id || l->text_len > sizeof l->text || l->subdirs > DLC_LOADER_SUBDIRS ||
+        l->defaults > sizeof l->text)
+        return 0;
+    for (uint32_t i = 0; i < l->text_len; i++)
+        strings += l->text[i] == '\0';
+    return strings == 3 + l->subdirs + l->defaults && l->text[l->text_len - 1] == '\0';
+}
+
 static int check_state(const struct stage *s, const struct dlc_state *st)
 {
     const struct image *im = &s->view.image;
@@ -56,7 +71,10 @@ static int check_state(const struct stage *s, const struct dlc_state *st)
     if (!table_fits(st, st->mirror_off, im->node_count, sizeof(struct dlc_mirror)) ||
         !table_fits(st, st->inode_off, st->inode_count, sizeof(uint32_t)) ||
         !table_fits(st, st->mount_off, im->mount_count, sizeof(struct dlc_mount_state)) ||
-        !table_fits(st, st->dirty_off, im->node_count, 1))
+        !table_fits(st, st->dirty_off, im->node_count, 1) ||
+        !table_fits(st, st->loader_off, 1, sizeof(struct dlc_loader)))
+        return -EBADMSG;
+    if (!loader_fits((const void *)((const char *)st + st->loader_off)))
         return -EBADMSG;
     if (st->inode_count < im->node_count || st->inode_count > (uint64_t)1 << 32 ||
         st->inode_count & (st->inode_count - 1) || st->prefix_len == 0 || st->prefix_len >= sizeof st->prefix ||
@@ -96,6 +114,7 @@ static int open_parts(struct stage *s, int dirfd, unsigned uid)
     const char *base = p;
     s->mirror = (const void *)(base + state->mirror_off);
     s->inodes = (const void *)(base + state->inode_off);
+    s->loader = (const void *)(base + state->loader_off);
     s->inode_mask = (uint32_t)(state->inode_count - 1);
     s->view.mounts = (const void *)(base + state->mount_off);
     s->view.all_agree = state->all_agree != 0;

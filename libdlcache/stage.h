@@ -12,12 +12,14 @@
 #define STAGE_RUN "run"
 #define STAGE_LIB "lib/libdlcache.so"
 #define STAGE_AUDIT "lib/libdlcache-audit.so"
+#define STAGE_ABSENT "absent" /* is not there: below it are the names of what ld.so shall not find */
 
 struct stage {
     struct view view;
     const struct dlc_mirror *mirror;  /* one a node */
     const uint32_t *inodes;           /* open addressing by mirror inode */
     uint32_t inode_mask;
+    const struct dlc_loader *loader;
     uint64_t index_bytes, state_bytes; /* what is mapped */
     char dir[512];                     /* the stage's directory, absolute */
     uint32_t dir_len;

@@ -14,7 +14,9 @@ static void mark(uint32_t node, uint8_t bits)
     uint8_t *dirty = (uint8_t *)(uintptr_t)&shim.stage.view.dirty[node];
 
     __atomic_store_n(&state->any_dirty, 1, __ATOMIC_RELEASE);
+    __atomic_fetch_add(&state->changes, 1, __ATOMIC_ACQ_REL);
     __atomic_fetch_or(dirty, bits, __ATOMIC_ACQ_REL);
+    __atomic_fetch_add(&state->changes, 1, __ATOMIC_ACQ_REL);
 }
 
 /* A file of several names changed under all of them. Of a name that the pilot did not touch no more may be known than

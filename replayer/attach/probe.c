@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "facts/memory.h"
-#include "libdlcache/format.h"
 #include "libdlcache/stage.h"
 #include "recorder/spool.h"
 #include "replayer/attach/remove.h"

@@ -379,13 +379,13 @@ void laydown_finish(struct laydown *l, struct outcome *o)
         note_mirror(l, o);
 }
 
-void laydown_state(struct laydown *l, uint32_t audit, struct outcome *o)
+void laydown_state(struct laydown *l, uint32_t audit, const struct dlc_loader *loader, struct outcome *o)
 {
     uint64_t bytes;
 
     if (o->failed)
         return;
-    void *state = state_make(l->view, l->mirror, l->path, l->root_len, l->prefix, audit, &bytes, o);
+    void *state = state_make(l->view, l->mirror, l->path, l->root_len, l->prefix, audit, loader, &bytes, o);
     if (state)
         place_file(l->place, STAGE_STATE, state, bytes, 0600, o);
     free(state);

@@ -22,7 +22,7 @@ void laydown_data(struct laydown *l, const void *data, uint64_t bytes, struct ou
 void laydown_finish(struct laydown *l, struct outcome *o);
 
 /* Writes the state: what lies where now, and which mounts of this node are the reader's. After laydown_finish. */
-void laydown_state(struct laydown *l, uint32_t audit, struct outcome *o);
+void laydown_state(struct laydown *l, uint32_t audit, const struct dlc_loader *loader, struct outcome *o);
 
 void laydown_free(struct laydown *l);
 

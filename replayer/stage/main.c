@@ -326,15 +326,18 @@ static void finish(struct job *j, struct outcome *o)
     if (o->failed)
         return;
     uint32_t audit = DLC_AUDIT_BAD; /* a place that code cannot be mapped from: the summary says it */
+    struct dlc_loader loader = {0};
     if (j->place.executable) {
         char *library = memory_join(j->place.temporary, STAGE_AUDIT, strlen(STAGE_AUDIT));
         audit = probe_audit(library, j->place.temporary, PROBE_ARGUMENT);
         free(library);
-        if (audit != DLC_AUDIT_OK)
+        if (audit == DLC_AUDIT_OK)
+            probe_loader(&loader, j->place.temporary, PROBE_ARGUMENT);
+        else
             fprintf(stderr, "dlcache: warning: %s: auditing does not work with the dynamic loader there: shared objects "
                     "are not served\n", j->team.host);
     }
-    laydown_state(j->laydown, audit, o);
+    laydown_state(j->laydown, audit, &loader, o);
 }
 
 static void summary(const struct job *j)

@@ -32,7 +32,8 @@ static uint64_t layout(const struct image *im, struct dlc_state *h)
     h->inode_count = inode_buckets(im);
     h->mount_off = (h->inode_off + h->inode_count * sizeof(uint32_t) + 7) & ~7ull;
     h->dirty_off = h->mount_off + im->mount_count * sizeof(struct dlc_mount_state);
-    return (h->dirty_off + im->node_count + 7) & ~7ull;
+    h->loader_off = (h->dirty_off + im->node_count + 7) & ~7ull;
+    return h->loader_off + sizeof(struct dlc_loader);
 }
 
 uint64_t state_bytes(const struct image *im)
@@ -117,7 +118,8 @@ static uint32_t ask_tls(uint64_t bytes)
 }
 
 void *state_make(const struct view *view, const struct dlc_mirror *mirror, char *root, size_t root_len,
-                 const char *prefix, uint32_t audit, uint64_t *bytes, struct outcome *o)
+                 const char *prefix, uint32_t audit, const struct dlc_loader *loader, uint64_t *bytes,
+                 struct outcome *o)
 {
     const struct image *im = &view->image;
     struct dlc_state h = {.version = DLC_FORMAT_VERSION, .size = sizeof h};
@@ -159,6 +161,7 @@ void *state_make(const struct view *view, const struct dlc_mirror *mirror, char 
     put_inodes(im, mirror, (void *)(state + h.inode_off), h.inode_count);
     put_mounts(im, &mounts, (void *)(state + h.mount_off), &h);
     hide_mounts(view, &mounts, (void *)(state + h.dirty_off), &h);
+    memcpy(state + h.loader_off, loader, sizeof *loader);
     memcpy(state, &h, sizeof h);
     mounts_free(&mounts);
     *bytes = h.total;
