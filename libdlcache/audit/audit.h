@@ -16,35 +16,107 @@
 #define PATH_SIZE 4096
 #define MIRROR_SIZE (PATH_SIZE + 512)
 
+/* Which file it is, for ld.so: what has the same device and inode number is loaded once. */
+struct identity {
+    uint64_t dev, ino; /* of the original; 0, 0: not known */
+    int64_t btime;     /* where it is known: an inode number comes again when its file is gone */
+    uint32_t btime_ns;
+    uint32_t node;     /* what of the mirror it is; DLC_NONE: none, the original */
+};
+
 /* An object of the base name space: what its cookie points to. */
 struct object {
     struct link_map *map;
     struct object *loader; /* who asked for it first, or NULL: ld.so's l_loader */
     struct object *next;   /* in the list of all, or of the free ones */
+    struct identity file;
+    const char *origin;    /* the directory of one whose name is relative, or NULL */
 };
 
 struct audit {
     bool serving;
     bool recording;
     bool running;             /* the program's own code may have run */
+    bool preloaded;           /* libdlcache.so is there: it puts right what dlerror says */
     unsigned euid;            /* when it attached */
     struct stage stage;
     struct recorder recorder;
-    const char *library_path; /* LD_LIBRARY_PATH, or NULL */
     struct object *main;      /* the program itself */
 };
 
 extern struct audit audit;
 
-/* The whole search of ld.so for a name without a slash, asked for by `loader`, from the index: the path (as found, not
- * resolved) of the object that ld.so would load, into `path`. False where only ld.so can tell. */
-bool search_library(const char *name, const struct object *loader, char path[PATH_SIZE]);
+/* Pages that are never given back: NULL where there are none. */
+void *arena_take(size_t bytes);
+/* One copy of each text. NULL where there is no memory. */
+const char *arena_text(const char *text, size_t len);
 
-/* What ld.so.cache says of that name: the path, or NULL (nothing, no cache, or an entry for some kind of hardware only,
- * which is left to ld.so: then *doubt). */
+/* --- objects.c: what is loaded --- */
+struct object *object_new(void);
+void object_free(struct object *o);
+/* The loaded object that is that file, or NULL. */
+struct object *object_of(const struct identity *file);
+/* ld.so knows the object by this name from now on. */
+void object_called(struct object *o, const char *name, size_t len);
+struct object *object_by_name(const char *name, size_t len);
+
+/* --- verify.c: one file --- */
+enum outcome {
+    NOT_HERE,
+    HERE,
+    DOUBT /* only ld.so can tell */
+};
+
+/* A file that ld.so comes to. */
+struct candidate {
+    char path[PATH_SIZE]; /* as ld.so would name it */
+    char full[PATH_SIZE]; /* the same, absolute */
+    size_t len, full_len;
+    struct identity file;
+    bool other_class;     /* some file was of another class: it is for ld.so to complain */
+};
+
+/* Would ld.so take the file at path? Sets `file` where it would. */
+enum outcome verify(struct candidate *c);
+/* The same for one that ld.so.cache lists: it was looked at by ldconfig. */
+enum outcome verify_cached(struct candidate *c);
+/* Makes a relative path absolute: into full. */
+bool make_full(struct candidate *c);
+
+/* --- directory.c: one directory --- */
+/* Where ld.so would find `name` in the directory `dir`, as it has it in its lists: `len` bytes with a slash at the end,
+ * or none for the current directory. */
+enum outcome directory_search(const char *dir, size_t len, const char *name, struct candidate *c);
+
+/* --- search.c: all of them --- */
+/* The whole search of ld.so for a name without a slash, asked for by `loader`. */
+enum outcome search_library(const char *name, const struct object *loader, struct candidate *c);
+/* With tokens ($ORIGIN, …) expanded as for the object o, into `to`, with a NUL: its length; 0 for nothing, as ld.so
+ * where a token has no meaning; -1: not known. */
+long expand(const char *text, size_t len, const struct object *o, char to[PATH_SIZE]);
+/* ld.so would expand it. */
+bool has_token(const char *text, size_t len);
+
+/* --- answer.c --- */
+/* The last answer: la_objopen learns from it which file has come in, and under which name it would have. */
+struct answer {
+    char text[MIRROR_SIZE]; /* empty: the question itself */
+    char asked[PATH_SIZE];  /* the name that an object of that name has natively */
+    struct identity file;
+};
+extern struct answer answer;
+void answer_clear(void);
+/* What ld.so is to open at LA_SER_ORIG: the object that it would come to; NULL where it is to look. */
+char *answer_name(const char *name, const struct object *loader);
+/* ld.so searches itself, and asks before it opens: what to open in the stead of `path`, which stays the object's
+ * name. */
+char *answer_candidate(const char *path);
+
+/* --- cache.c --- */
+/* What ld.so.cache says of that name: the path, or NULL (nothing, no cache, or something only ld.so can tell: then
+ * *doubt). */
 const char *cache_lookup(const char *name, bool *doubt);
-/* Before it, and when a batch of loading is over. */
-bool cache_open(void);
+/* When a batch of loading is over. */
 void cache_close(void);
 
 #endif

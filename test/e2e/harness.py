@@ -99,12 +99,13 @@ class Case(unittest.TestCase):
         self.assertTrue(os.path.isdir(lines[0]), lines)
         return lines[0]
 
-    def strace(self, argv, env=None, what="%file,getdents64", status=0, timeout=300, exports=()):
+    def strace(self, argv, env=None, what="%file,getdents64", status=0, timeout=300, exports=(), **kw):
         """Runs argv under strace: (result, its lines, all processes', descriptors shown with their paths). `exports`:
         "NAME=VALUE", for argv alone."""
         log = self.path("strace.%d" % len(os.listdir(self.tmp)))
         result = self.run_command(["strace", "-f", "-y", "-qq", "-e", "signal=none", "-e", "trace=" + what,
-                                   "-s", "4096", "-o", log, *(a for e in exports for a in ("-E", e)), *argv], env=env, status=status, timeout=timeout)
+                                   "-s", "4096", "-o", log, *(a for e in exports for a in ("-E", e)), *argv],
+                                  env=env, status=status, timeout=timeout, **kw)
         with open(log, errors="surrogateescape") as f:
             lines = [line.split(None, 1)[1].rstrip("\n") for line in f if " " in line]
         return result, lines
