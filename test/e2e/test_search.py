@@ -175,7 +175,7 @@ class Search(Case):
 
     def originals(self, lines):
         """Calls that name the original directories, once the program is attached."""
-        cut = [i for i, line in enumerate(lines) if line.startswith("execve(") and self.d + "/run" in line]
+        cut = [i for i, line in enumerate(lines) if line.startswith("execve(\"%s/run\"" % self.d)]
         lines = [line for line in lines[cut[0] + 1:]
                  if not line.startswith(("chdir(", "getcwd(", "execve(\"" + self.d, "readlink("))]
         relative = [line for line in lines if re.search(r"AT_FDCWD<%s[^>]*>, \"[^/]" % re.escape(self.root), line)]
@@ -301,6 +301,35 @@ class Search(Case):
         said = [self.same(run, env=env), self.same([needs], env=env, quiet=False)]
         self.assertIn("none.so: none.so: cannot open shared object file: No such file or directory", said[0])
         self.assertIn("error while loading shared libraries: none.so", said[1])
+
+    def test_cache(self):
+        """Of the cache's entries, the best for this hardware; what is not there any more is not in the way."""
+        names = [s.split("/")[1] for s in self.hwcaps if s.startswith("glibc-hwcaps/")]
+        if not names:
+            self.skipTest("this loader has no glibc-hwcaps")
+        for i, sub in enumerate(names):
+            for k in range(i + 1):
+                self.lib("lib/glibc-hwcaps/%s/libdlc%d.so" % (sub, k), soname="libdlc%d.so" % k)
+        self.lib("lib/glibc-hwcaps/none-such/libdlcother.so", soname="libdlcother.so")
+        for name in (*("libdlc%d.so" % k for k in range(len(names) + 1)), "libdlcother.so", "libdlcgone.so"):
+            self.lib("lib/" + name, soname=name)
+        cache = self.path("cache")
+        self.write("conf", self.here("lib") + "\n")
+        self.run_command(["/sbin/ldconfig", "-X", "-f", self.path("conf"), "-C", cache])
+        os.unlink(self.here("lib/libdlcgone.so"))
+        opens = [a for k in range(len(names) + 1) for a in ("open", "libdlc%d.so" % k)]
+        run = ["unshare", "-m", "sh", "-c", "mount --bind %s /etc/ld.so.cache; exec $RUN \"$@\"" % cache, "sh",
+               self.main(), *opens, "open", "libdlcother.so", "open", "libdlcgone.so"]
+        manifest = self.path("m.json")
+        self.record(manifest, ["sh", "-c", "find %s >%s; $0 \"$@\"" % (self.root, self.path("list")), *run],
+                    include=[self.root])
+        self.d = self.stage(manifest)
+        native = self.run_command(run)
+        served, lines = self.strace(["env", "RUN=" + self.d + "/run", *run])
+        self.assertEqual(self.clean(served.stdout), native.stdout)
+        for k, sub in enumerate(names):
+            self.assertIn("loaded: " + self.here("lib/glibc-hwcaps", sub, "libdlc%d.so" % k), native.stdout)
+        self.assertEqual(self.originals(lines), [])
 
     def test_nodeflib(self):
         system = os.path.basename(os.path.realpath(self.defaults[0] + "/libm.so.6"))
