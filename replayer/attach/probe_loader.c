@@ -149,7 +149,7 @@ static bool understand(struct dlc_loader *l, const char *said, const char *top)
 static char *listen(const char *top, const char *argument)
 {
     char *argv[] = {(char *)"dlcache", (char *)(uintptr_t)argument, NULL};
-    char *path, *out;
+    char *path = NULL, *out = NULL;
     pid_t pid;
     int status;
 
