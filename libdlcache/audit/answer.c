@@ -196,6 +196,8 @@ char *answer_candidate(const char *path)
     if (!make_full(c))
         return NULL;
     const size_t below = lookup_prefix(v, c->full, c->full_len);
+    /* Made of the mirror's $ORIGIN, it is answered by itself. */
+    __builtin_memcpy(answer.asked, c->path + below, c->len - below + 1);
     switch (lookup(v, c->full, c->full_len, 0, &found)) {
     case VERDICT_ABSENT:
     case VERDICT_NOTDIR:

@@ -25,6 +25,13 @@ static struct object *asked_by;
 /* A batch has begun: the first object is what dlopen was asked for. */
 static bool opened;
 
+static bool same_text(const char *a, const char *b)
+{
+    while (*a && *a == *b)
+        a++, b++;
+    return *a == *b;
+}
+
 static bool is_object(uint32_t node)
 {
     return audit.stage.view.image.nodes[node].object != DLC_NONE;
@@ -44,6 +51,9 @@ static bool was_answered(const char *path)
     default: return false;
     }
 }
+
+/* What was noted last as found: la_objopen need not note it again. */
+static char noted[PATH_SIZE];
 
 static void note(enum spool_op op, enum spool_result result, const char *path)
 {
@@ -108,6 +118,18 @@ static bool still_here(void)
     return !audit.running || (sys_geteuid() == audit.euid && attach_same_view(audit.stage.view.state));
 }
 
+/* What is there need not come in: ld.so may have it under another name, or skip it for its class. */
+static void note_candidate(const char *name)
+{
+    const size_t len = dlc_strlen(name);
+    const bool found = sys_call(__NR_faccessat, AT_FDCWD, name, 4, 0) == 0;
+
+    note(SPOOL_LOAD, found ? SPOOL_FOUND : SPOOL_ABSENT, name);
+    noted[0] = '\0';
+    if (found && len < sizeof noted)
+        __builtin_memcpy(noted, name, len + 1);
+}
+
 char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
 {
     struct object *loader = (struct object *)*cookie;
@@ -122,21 +144,13 @@ char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
         if (path)
             return path;
     }
-    /* A name without a slash becomes paths, each of which comes here again. What is there need not come in: ld.so may
-     * have it under another name, or skip it for its class. */
+    /* A name without a slash becomes paths, each of which comes here again. */
     if (audit.recording && (flag != LA_SER_ORIG || __builtin_memchr(name, '/', dlc_strlen(name))))
-        note(SPOOL_LOAD, sys_call(__NR_faccessat, AT_FDCWD, name, 4, 0) == 0 ? SPOOL_FOUND : SPOOL_ABSENT, name);
+        note_candidate(name);
     return (char *)(uintptr_t)name;
 }
 
 /* --- objects that came in --------------------------------------------------------------------------------------- */
-
-static bool same_text(const char *a, const char *b)
-{
-    while (*a && *a == *b)
-        a++, b++;
-    return *a == *b;
-}
 
 /* The object's name is what it would be natively. In place: the mirror's path is the longer one, except for an odd
  * relative name, which then keeps the mirror's. */
@@ -207,8 +221,10 @@ unsigned la_objopen(struct link_map *map, Lmid_t lmid, uintptr_t *cookie)
     if (!audit.main)
         audit.main = o;
     answer_clear();
-    if (audit.recording && map->l_name && __builtin_memchr(map->l_name, '/', dlc_strlen(map->l_name)))
+    if (audit.recording && map->l_name && __builtin_memchr(map->l_name, '/', dlc_strlen(map->l_name)) &&
+        !same_text(map->l_name, noted))
         note(SPOOL_LOAD, SPOOL_FOUND, map->l_name);
+    noted[0] = '\0';
     return 0; /* no symbol bindings are of interest: they would slow down every call */
 }
 

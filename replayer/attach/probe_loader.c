@@ -172,7 +172,8 @@ static char *listen(const char *top, const char *argument)
             memory_check(NULL);
         const int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         if (fd >= 0) {
-            const size_t most = 256 << 10; /* the first library is the one that is nowhere */
+            /* The first library is the one that is nowhere; each place that is tried for it is a line. */
+            const size_t most = 32 << 20;
             said = memory_new(1, most + 1);
             const ssize_t n = read(fd, said, most);
             said[n > 0 ? n : 0] = '\0';
