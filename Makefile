@@ -44,8 +44,8 @@ bare_cflags = $(base) $(san_trap) -fPIC -ffreestanding -fno-stack-protector -fno
 
 # --- what is made of what --------------------------------------------------------------------------------------
 core := $(wildcard libdlcache/*.c)
-shim := $(core) $(wildcard libdlcache/shim/*.c) recorder/note.c
-audit := $(core) $(wildcard libdlcache/audit/*.c) $(wildcard libdlcache/bare/*.c) recorder/note.c
+shim := $(core) $(wildcard libdlcache/loader/*.c libdlcache/shim/*.c) recorder/note.c
+audit := $(core) $(wildcard libdlcache/loader/*.c libdlcache/audit/*.c) $(wildcard libdlcache/bare/*.c) recorder/note.c
 run := $(core) $(wildcard libdlcache/bare/*.c) $(wildcard replayer/launch/*.c)
 common := $(core) $(wildcard facts/*.c) $(wildcard manifests/*.c)
 stage := $(common) $(wildcard replayer/attach/*.c) $(wildcard replayer/image/*.c) $(wildcard replayer/stage/*.c)

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 #include "libdlcache/sys.h"
-#include "rtld.h"
+#include "libdlcache/loader/rtld.h"
 
 #define EXPORT __attribute__((visibility("default")))
 

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #include "libdlcache/attach.h"
+#include "libdlcache/loader/cache.h"
 #include "recorder/note.h"
 
 #define PATH_SIZE 4096
@@ -111,12 +112,5 @@ char *answer_name(const char *name, const struct object *loader);
 /* ld.so searches itself, and asks before it opens: what to open in the stead of `path`, which stays the object's
  * name. */
 char *answer_candidate(const char *path);
-
-/* --- cache.c --- */
-/* What ld.so.cache says of that name: the path, or NULL (nothing, no cache, or something only ld.so can tell: then
- * *doubt). */
-const char *cache_lookup(const char *name, bool *doubt);
-/* When a batch of loading is over. */
-void cache_close(void);
 
 #endif

@@ -6,7 +6,7 @@
 #include "audit.h"
 #include "libdlcache/hash.h"
 #include "libdlcache/sys.h"
-#include "rtld.h"
+#include "libdlcache/loader/rtld.h"
 
 #define BUCKETS 512u
 

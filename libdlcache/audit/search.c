@@ -7,7 +7,7 @@
 
 #include "audit.h"
 #include "libdlcache/sys.h"
-#include "rtld.h"
+#include "libdlcache/loader/rtld.h"
 
 struct dynamic {
     const char *rpath, *runpath;
@@ -279,7 +279,7 @@ static bool is_in_default(const char *path)
 static enum outcome in_cache(const char *name, bool nodeflib, struct candidate *c)
 {
     bool doubt = false;
-    const char *cached = cache_lookup(name, &doubt);
+    const char *cached = cache_lookup(&audit.stage.view, name, &doubt);
 
     if (doubt)
         return DOUBT;

@@ -170,6 +170,7 @@ static __attribute__((constructor(101))) void start(int argc, char **argv, char 
         restart(&shim.stage, &set, argc, argv, envp);
     resolve_all();
     errno = saved;
+    shim_dlopen_start(envp);
     if (set.record)
         shim.recording = recorder_open(&shim.recorder, set.record, "preload", set.rank) == 0;
     if (set.stage)

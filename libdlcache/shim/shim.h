@@ -76,6 +76,9 @@ struct shim {
 
 extern struct shim shim; /* written by the constructor alone, but for `left` */
 
+/* dlopen.c: whether objects are served there. Once, with the environment that the process began with. */
+void shim_dlopen_start(char *const *envp);
+
 /* --- asking --------------------------------------------------------------------------------------------------- */
 
 /* Length of a string of the caller's, or -1: NULL, not readable, or PATH_MAX and longer, which the kernel is to say. */

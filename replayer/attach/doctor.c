@@ -62,7 +62,7 @@ static unsigned check_loader(FILE *f)
     }
     free(audit);
     return say(f, works, "auditing by the dynamic loader", works ? version
-                                                                : "does not work here: shared objects are not served");
+                                                                : "does not work here: only shared objects asked for by path are served");
 }
 
 unsigned doctor_machine(const char *places, FILE *f)

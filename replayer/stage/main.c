@@ -331,11 +331,10 @@ static void finish(struct job *j, struct outcome *o)
         char *library = memory_join(j->place.temporary, STAGE_AUDIT, strlen(STAGE_AUDIT));
         audit = probe_audit(library, j->place.temporary, PROBE_ARGUMENT);
         free(library);
-        if (audit == DLC_AUDIT_OK)
-            probe_loader(&loader, j->place.temporary, PROBE_ARGUMENT);
-        else
-            fprintf(stderr, "dlcache: warning: %s: auditing does not work with the dynamic loader there: shared objects "
-                    "are not served\n", j->team.host);
+        probe_loader(&loader, j->place.temporary, PROBE_ARGUMENT);
+        if (audit != DLC_AUDIT_OK)
+            fprintf(stderr, "dlcache: warning: %s: auditing does not work with the dynamic loader there: only shared "
+                    "objects that programs ask for by their paths are served\n", j->team.host);
     }
     laydown_state(j->laydown, audit, &loader, o);
 }

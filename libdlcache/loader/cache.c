@@ -1,10 +1,11 @@
-/* Reading ld.so.cache, the new format of glibc 2.2 (sysdeps/generic/dl-cache.h). Rules: audit.h. */
+/* Reading ld.so.cache, the new format of glibc 2.2 (sysdeps/generic/dl-cache.h). Rules: cache.h. */
 #include <sys/mman.h>
 #include <sys/stat.h>
 
 #include <errno.h>
 
-#include "audit.h"
+#include "cache.h"
+#include "libdlcache/hash.h"
 #include "libdlcache/sys.h"
 #include "rtld.h"
 
@@ -86,11 +87,10 @@ static bool is_cache(void)
 }
 
 /* The cache is tried once for a batch. False: only ld.so knows what to make of it. */
-static bool cache_open(void)
+static bool cache_open(const struct view *v)
 {
-    const struct view *v = &audit.stage.view;
     const size_t len = dlc_strlen(rtld.cache);
-    static char copy[MIRROR_SIZE];
+    static char copy[4096 + 512];
     const char *path = rtld.cache;
     struct found found;
     struct stat st;
@@ -189,9 +189,9 @@ static uint32_t subdirectory(uint32_t number)
     return rtld.subdirs;
 }
 
-const char *cache_lookup(const char *name, bool *doubt)
+const char *cache_lookup(const struct view *v, const char *name, bool *doubt)
 {
-    *doubt = !cache_open();
+    *doubt = !cache_open(v);
     if (*doubt || !cache.there)
         return NULL;
 

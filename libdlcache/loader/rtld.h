@@ -1,4 +1,4 @@
-/* This process's ld.so: what the stage knows of how it searches. Rules: audit.h. */
+/* This process's ld.so: what the stage knows of how it searches. No heap, no C library. */
 #ifndef DLCACHE_RTLD_H
 #define DLCACHE_RTLD_H
 

@@ -1,4 +1,4 @@
-/* Whether the stage's record of a dynamic loader is about the one that calls. Rules: audit.h. */
+/* Whether the stage's record of a dynamic loader is about the one that calls. Rules: rtld.h. */
 #include "rtld.h"
 
 #include "libdlcache/attach.h"
@@ -72,7 +72,9 @@ void rtld_open(const struct stage *s, char *const *envp)
         if (!name[i])
             rtld.library_path = *end + i;
     }
-    for (const ElfW(auxv_t) *aux = (const void *)(end + 1); aux->a_type != AT_NULL; aux++)
+    while (!*end) /* more than one, where somebody has taken variables out */
+        end++;
+    for (const ElfW(auxv_t) *aux = (const void *)end; aux->a_type != AT_NULL; aux++)
         if (aux->a_type == AT_BASE)
             base = (const void *)aux->a_un.a_val;
     rtld.searches = base != NULL;
