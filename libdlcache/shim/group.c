@@ -10,7 +10,6 @@
 #include "libdlcache/sys.h"
 
 #define GROUP_NAME "dlcache:group" /* in the link map: the descriptor's number is another's soon */
-#define DIRECTORY "/proc/self/fd"
 
 /* Headers in front, then what ld.so reads by address. */
 struct head {
@@ -96,8 +95,10 @@ static bool are_scopes(const struct link_map *map, size_t count, uintptr_t word)
            **(struct link_map *const *const *)own == map;
 }
 
-static void find_words(const struct link_map *map, const struct stat *st)
+static void find_words(const struct group *g, const struct stat *st)
 {
+    const struct link_map *map = g->map;
+    const size_t origin_len = (size_t)(strrchr(g->name, '/') - g->name);
     const uintptr_t *words = (const uintptr_t *)map;
     const size_t count = count_words(map);
     unsigned files = 0, origins = 0, scopes = 0;
@@ -111,7 +112,8 @@ static void find_words(const struct link_map *map, const struct stat *st)
             continue;
         }
         const char *text = (const char *)words[i];
-        if (words[i] % sizeof(void *) == 0 && shim_strlen(text) == sizeof DIRECTORY - 1 && strcmp(text, DIRECTORY) == 0)
+        if (words[i] % sizeof(void *) == 0 && shim_strlen(text) == (long)origin_len &&
+            memcmp(text, g->name, origin_len) == 0)
             at.origin = i, origins++;
     }
     at.known = files == 1 && origins == 1 && scopes == 1;
@@ -205,7 +207,7 @@ static void begin(void)
     if (!g || !(g->map = find_map(g->name)))
         return;
     if (!at.known && sys_fstat(g->fd, &st) == 0)
-        find_words(g->map, &st);
+        find_words(g, &st);
     sys_close(g->fd);
     g->fd = -1;
     /* By its number the descriptor could be asked for again, while this one is still there. */
@@ -231,18 +233,25 @@ static int make_file(const void *bytes, size_t size)
     return (int)fd;
 }
 
-static void put_name(struct group *g)
+/* "/proc/PID/fd/N", which means the same to a debugger. */
+static bool put_name(struct group *g)
 {
-    char digits[12];
-    size_t n = sizeof DIRECTORY, d = sizeof digits;
+    char digits[12], *p = g->name;
+    size_t d = sizeof digits;
     unsigned number = (unsigned)g->fd;
 
+    memcpy(p, "/proc/", 6);
+    const long n = sys_readlinkat(AT_FDCWD, "/proc/self", p + 6, 12);
+    if (n <= 0 || n >= 12)
+        return false;
+    p += 6 + n;
+    memcpy(p, "/fd/", 4);
     do
         digits[--d] = (char)('0' + number % 10);
     while (number /= 10);
-    memcpy(g->name, DIRECTORY "/", n);
-    memcpy(g->name + n, digits + d, sizeof digits - d);
-    g->name[n + sizeof digits - d] = '\0';
+    memcpy(p + 4, digits + d, sizeof digits - d);
+    p[4 + sizeof digits - d] = '\0';
+    return true;
 }
 
 void *group_open(struct group *g, const char *const *needed, size_t count, int mode)
@@ -282,10 +291,9 @@ void *group_open(struct group *g, const char *const *needed, size_t count, int m
     if (g->fd < 0)
         return NULL;
 
-    put_name(g);
     g->map = NULL;
     loading = g;
-    void *handle = REAL(dlopen)(g->name, mode);
+    void *handle = put_name(g) ? REAL(dlopen)(g->name, mode) : NULL;
     loading = NULL;
     if (g->fd >= 0)
         sys_close(g->fd);

@@ -16,7 +16,7 @@ struct group {
     void (*began)(struct group *g); /* when all is mapped and bound, before the first constructor runs */
     struct link_map *map;           /* its own, from then on */
     int fd;
-    char name[32];
+    char name[40];
 };
 
 /* Loads one: dlopen's handle, or NULL. `mode`: RTLD_… */

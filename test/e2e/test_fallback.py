@@ -231,6 +231,22 @@ class Loads(Case):
         out = self.same("open ROOT/lib/libcatches.so n", "call 0 caught", mirror=["catches", "throws"])
         self.assertIn("caught: 9\n", out)
 
+    def test_in_a_debugger(self):
+        """Natively: it would see the names change, and leave its breakpoints in the code."""
+        library = self.lib("a")
+        argv = [LOADS, "open", library, "n", "call", "0", "ask_a"]
+        d = self.staged(argv)
+        sets = [a for v in ("DLCACHE_AUDIT=off", "DLCACHE_STAGE=" + d, "LD_PRELOAD=%s/lib/libdlcache.so" % d)
+                for a in ("-ex", "set environment " + v)]
+        out = self.run_command(["gdb", "-q", "-nx", "-batch", *sets, "-ex", "set startup-with-shell off",
+                                "-ex", "set breakpoint pending on", "-ex", "break ask_a", "-ex", "run",
+                                "-ex", "backtrace", "-ex", "continue", "--args", *argv],
+                               env=environment(DEBUGINFOD_URLS="")).stdout
+        self.assertRegex(out, r"#0 +ask_a \(\)")
+        self.assertIn("ask_a: 1\n", out)
+        self.assertIn("end\n", out)
+        self.same(*(" ".join(argv[1:]),), mirror="a", stage=d)
+
     def test_threads(self):
         quiet = "#define printf(...) ((void)0)\n"
         self.lib("c", extra=quiet)
