@@ -109,8 +109,10 @@ void shim_dlopen_start(char *const *envp)
 {
     const char *audit = env_value(envp, "DLCACHE_AUDIT");
     const char *path = env_value(envp, "LD_LIBRARY_PATH");
+    const char *preload = env_value(envp, "LD_PRELOAD");
 
-    if (!shim.serving || others_audit(env_value(envp, "LD_AUDIT"), audit && strcmp(audit, "off") == 0) ||
+    /* valgrind reads what ld.so tells debuggers, and would look for symbols under the wrong names. */
+    if (!shim.serving || (preload && strstr(preload, "/vgpreload_")) || others_audit(env_value(envp, "LD_AUDIT"), audit && strcmp(audit, "off") == 0) ||
         (path && strlen(path) >= sizeof library_path))
         return;
     if (path)
