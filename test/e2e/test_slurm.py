@@ -117,6 +117,25 @@ class Slurm(LabCase):
         self.assertEqual(sorted(l for l in out.splitlines() if l.startswith("left")), ["left node1", "left node2"])
 
 
+class Killed(LabCase):
+    """A rank that is killed half-way: all end, soon, and nothing is left that looks like a stage."""
+
+    def test_a_rank_that_is_killed(self):
+        manifest = self.manifest([self.sparse("big", 3000)])
+        # The killer sits on node2: as soon as something is being laid down there.
+        killer = self.write("killer", """until [ -n "$(ls -d /dev/shm/dlcache-*/.*/root/var 2>/dev/null)" ]; do :; done
+            for pid in $(pgrep -f 'dlcache-stage .*m.json'); do
+                [ "$(readlink /proc/$pid/ns/mnt)" = "$(readlink /proc/self/ns/mnt)" ] && kill -KILL $pid
+            done; echo killed""")
+        status, out, err = self.job(2, "-N2", "srun --overlap -N1 -n1 -w node2 sh %s & sleep 1; SECONDS=0; "
+                                    "D=$(dlcache stage %s); echo status $? D $D; [ $SECONDS -lt 30 ] && echo soon; wait; "
+                                    "srun -N2 -n2 sh -c 'find /dev/shm -name index'" % (killer, manifest))
+        self.assertIn("killed", out)
+        self.assertRegex(out, r"(?m)^status [1-9][0-9]* D$")
+        self.assertIn("soon", out)
+        self.assertNotIn("index", out)
+
+
 class Sbcast(LabCase):
     """Slurm's own broadcast of a packed image."""
 
