@@ -7,7 +7,7 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 [ $# -eq 0 ] || shift
 [ $# -gt 0 ] || set -- bullseye trixie
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
-tests="test_calls test_rules test_workflow"
+tests="test_calls test_rules test_workflow test_fallback test_search test_restart test_loader_view"
 
 "$top/test/packages.sh" long
 [ "$(id -u)" -eq 0 ] || { echo "dlcache: chroot and debootstrap need root" >&2; exit 1; }
@@ -32,7 +32,7 @@ cd /dlcache
 echo "127.0.0.1 localhost $(uname -n)" >>/etc/hosts # MPICH looks the machine's name up
 apt-get update -qq
 test/packages.sh
-apt-get install -y -qq --no-install-recommends gdb python3-mpi4py openmpi-bin procps >/dev/null
+apt-get install -y -qq --no-install-recommends gdb g++ valgrind python3-mpi4py openmpi-bin procps >/dev/null
 ldd --version | sed -n 1p
 python3 --version
 make --no-print-directory BUILD=/build all check-progs
