@@ -128,4 +128,9 @@ class LoaderView(Case):
             program = self.root + "/bin/" + name
             self.run_command(["cc", "-o", program, source, "-L" + self.root + "/lib", "-l" + name,
                               "-Wl,-rpath,$ORIGIN/../lib", "-Wl,--unresolved-symbols=ignore-all", "-Wl,-z,now"])
-            self.same([], None, argv=[program], status=None)
+            # With an older glibc one of them starts, and fails later.
+            failed = self.run_command([program], status=None).stderr != ""
+            if failed:
+                self.same([], None, argv=[program], status=None)
+            else:
+                self.assertEqual(name, "missing")

@@ -427,7 +427,8 @@ class Search(Case):
             self.write("m.c", '#include "%s/test/progs/loads.c"' % TOP)
             main = self.here("bin", name)
             os.makedirs(self.here("bin"), exist_ok=True)
-            self.run_command(["cc", "-D_GNU_SOURCE", "-w", "-o", main, self.path("m.c"), "-Wl,--dynamic-linker=" + to])
+            self.run_command(["cc", "-D_GNU_SOURCE", "-w", "-o", main, self.path("m.c"), "-ldl",
+                              "-Wl,--dynamic-linker=" + to])
             run = [main, "open", "liba.so", "open", "libb.so", "open", "libm.so.6", "open", "none.so"]
             self.all_same(run, env={"LD_LIBRARY_PATH": self.here("a")}, quiet=False)
             _, lines = self.strace(["env", "LD_LIBRARY_PATH=" + self.here("a"), self.d + "/run", *run])
