@@ -50,7 +50,7 @@ run := $(core) $(wildcard libdlcache/bare/*.c) $(wildcard replayer/launch/*.c)
 common := $(core) $(wildcard facts/*.c) $(wildcard manifests/*.c)
 stage := $(common) $(wildcard replayer/attach/*.c) $(wildcard replayer/image/*.c) $(wildcard replayer/stage/*.c)
 command := $(common) $(wildcard manifests/report/*.c cli/*.c) $(wildcard replayer/attach/*.c) $(wildcard replayer/start/*.c) \
-	$(wildcard replayer/image/*.c) $(filter-out recorder/note.c,$(wildcard recorder/*.c))
+	$(wildcard replayer/image/*.c replayer/replay/*.c) $(filter-out recorder/note.c,$(wildcard recorder/*.c))
 check := $(filter-out cli/main.c,$(command)) $(wildcard test/check/*.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/$(1)/%.o,$(2))

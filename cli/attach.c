@@ -1,11 +1,13 @@
 #include "cli/attach.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "cli/cli.h"
 #include "facts/memory.h"
+#include "libdlcache/attach.h"
 
 int attach_parse(struct attach_options *o, int argc, char **argv, const char *usage, const char *shorts)
 {
@@ -42,4 +44,22 @@ struct stage *attach_open(const char *verb, const char *dir)
     cli_error("%s: the stage %s cannot be used: %s", verb, dir, stage_error(rc));
     free(s);
     return NULL;
+}
+
+int attach_check(const char *verb, const char *dir)
+{
+    const struct settings settings = {.stage = dir, .part = 1};
+    struct stage *stage = attach_open(verb, dir);
+
+    if (!stage)
+        return 1;
+    stage_close(stage);
+    const int rc = attach(stage, &settings);
+    if (rc == 0)
+        stage_close(stage);
+    else
+        cli_error("%s: the stage %s cannot be used: %s", verb, dir,
+                  rc == -EXDEV ? "this process sees another root or other mounts than its node" : stage_error(rc));
+    free(stage);
+    return rc ? 1 : 0;
 }

@@ -17,4 +17,7 @@ int attach_parse(struct attach_options *o, int argc, char **argv, const char *us
 /* The stage, opened: heap. NULL, and a message, where it cannot be used. */
 struct stage *attach_open(const char *verb, const char *dir);
 
+/* Whether this process could attach: 0; 1, and a message, where D/run would start a program natively, silently. */
+int attach_check(const char *verb, const char *dir);
+
 #endif

@@ -19,6 +19,7 @@ int verb_pack(int argc, char **argv);
 int verb_stage(int argc, char **argv);
 int verb_run(int argc, char **argv);
 int verb_env(int argc, char **argv);
+int verb_replay(int argc, char **argv);
 int verb_unstage(int argc, char **argv);
 int verb_doctor(int argc, char **argv);
 

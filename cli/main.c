@@ -22,6 +22,7 @@ static const struct verb {
     {"stage", verb_stage, "read what a manifest names once, and lay it down in the memory of every node (MPI)"},
     {"run", verb_run, "run a command attached to a stage"},
     {"env", verb_env, "print the environment that attaches a command to a stage"},
+    {"replay", verb_replay, "do again what a manifest says, and tell how long the file system takes"},
     {"unstage", verb_unstage, "remove a stage"},
     {"doctor", verb_doctor, "check this machine, and what in a manifest nobody sees change"},
 };

@@ -8,6 +8,7 @@
 
 #include "cli/cli.h"
 #include "cli/options.h"
+#include "facts/memory.h"
 
 #define MOST 16
 
@@ -105,5 +106,18 @@ void cli_json(json_t *root)
 {
     json_dumpf(root, stdout, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
     putchar('\n');
+    json_decref(root);
+}
+
+void cli_json_line(json_t *root)
+{
+    char *text = memory_check(json_dumps(root, JSON_COMPACT | JSON_PRESERVE_ORDER));
+    const size_t len = strlen(text);
+
+    text[len] = '\n'; /* and no NUL: it is written by its length */
+    fflush(stdout);
+    setvbuf(stdout, NULL, _IONBF, 0);
+    fwrite(text, 1, len + 1, stdout);
+    free(text);
     json_decref(root);
 }

@@ -20,7 +20,8 @@ int cli_options(int argc, char **argv, const struct cli_option *options, const c
 /* The manifest in that file; NULL where it could not be loaded, and then that is said. */
 struct manifest *cli_manifest(const char *file);
 
-/* Prints it on standard output, and gives it up. */
+/* Prints it on standard output, and gives it up; the other one all on one line, at once, as many ranks may. */
 void cli_json(json_t *root);
+void cli_json_line(json_t *root);
 
 #endif

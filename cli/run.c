@@ -9,7 +9,6 @@
 #include "cli/attach.h"
 #include "cli/cli.h"
 #include "facts/memory.h"
-#include "libdlcache/attach.h"
 
 static const char usage[] =
     "usage: dlcache run [--stage D] -- CMD...\n"
@@ -19,25 +18,6 @@ static const char usage[] =
     "  -h, --help   show this\n"
     "\n"
     "The exit status is CMD's; 1 where the stage cannot be used, 2 for wrong usage, 126 and 127 as a shell's.\n";
-
-/* The launcher would start the program natively, silently. */
-static int check(const char *verb, const char *dir)
-{
-    const struct settings settings = {.stage = dir, .part = 1};
-    struct stage *stage = attach_open(verb, dir);
-
-    if (!stage)
-        return 1;
-    stage_close(stage);
-    const int rc = attach(stage, &settings);
-    if (rc == 0)
-        stage_close(stage);
-    else
-        cli_error("%s: the stage %s cannot be used: %s", verb, dir,
-                  rc == -EXDEV ? "this process sees another root or other mounts than its node" : stage_error(rc));
-    free(stage);
-    return rc ? 1 : 0;
-}
 
 int verb_run(int argc, char **argv)
 {
@@ -52,7 +32,7 @@ int verb_run(int argc, char **argv)
         return cli_wrong(argv[0], "there is no command to run");
     if (!o.stage || !*o.stage)
         return cli_wrong(argv[0], "no stage is named: give --stage D, or set DLCACHE_STAGE");
-    if (check(argv[0], o.stage) != 0)
+    if (attach_check(argv[0], o.stage) != 0)
         return 1;
     char *launcher = memory_join(o.stage, STAGE_RUN, sizeof STAGE_RUN - 1);
     char **command = argv + optind - 1; /* the word before CMD becomes the launcher's name */

@@ -11,6 +11,7 @@ int main(void)
     srunner_add_suite(runner, suite_facts());
     srunner_add_suite(runner, suite_manifest());
     srunner_add_suite(runner, suite_policy());
+    srunner_add_suite(runner, suite_replay());
     srunner_add_suite(runner, suite_report());
     srunner_add_suite(runner, suite_diff());
     srunner_add_suite(runner, suite_input());

@@ -9,6 +9,7 @@ Suite *suite_facts(void);
 Suite *suite_lookup(void);
 Suite *suite_manifest(void);
 Suite *suite_policy(void);
+Suite *suite_replay(void);
 Suite *suite_report(void);
 Suite *suite_diff(void);
 Suite *suite_input(void);
