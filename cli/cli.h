@@ -20,6 +20,7 @@ int verb_stage(int argc, char **argv);
 int verb_run(int argc, char **argv);
 int verb_env(int argc, char **argv);
 int verb_replay(int argc, char **argv);
+int verb_stats(int argc, char **argv);
 int verb_unstage(int argc, char **argv);
 int verb_doctor(int argc, char **argv);
 

@@ -23,6 +23,7 @@ static const struct verb {
     {"run", verb_run, "run a command attached to a stage"},
     {"env", verb_env, "print the environment that attaches a command to a stage"},
     {"replay", verb_replay, "do again what a manifest says, and tell how long the file system takes"},
+    {"stats", verb_stats, "tell what a stage has answered, and what it could not"},
     {"unstage", verb_unstage, "remove a stage"},
     {"doctor", verb_doctor, "check this machine, and what in a manifest nobody sees change"},
 };

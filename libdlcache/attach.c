@@ -85,6 +85,8 @@ void settings_read(struct settings *set, char *const *envp)
         return;
     const char *log = env_text(envp, "DLCACHE_LOG");
     set->log = log && !text_is(log, "0");
+    const char *stats = env_text(envp, "DLCACHE_STATS");
+    set->stats = stats && !text_is(stats, "0");
     const char *audit = env_text(envp, "DLCACHE_AUDIT");
     set->audit = !(audit && text_is(audit, "off"));
     set->rank = settings_rank(envp);

@@ -9,6 +9,7 @@ struct settings {
     const char *stage;  /* DLCACHE_STAGE, or NULL */
     const char *record; /* DLCACHE_RECORD, or NULL */
     int log;            /* DLCACHE_LOG is set, and not to 0 */
+    int stats;          /* DLCACHE_STATS is set, and not to 0 */
     int audit;          /* DLCACHE_AUDIT is not "off" */
     int part;           /* set by settings_read: what is served in part is served, too */
     long rank;          /* of MPI or Slurm; -1: none */

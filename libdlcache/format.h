@@ -159,7 +159,8 @@ struct dlc_state {
     uint64_t root_mount;  /* the mount that the root directory is in: statx's unique number, or 0 */
     uint64_t changes;     /* goes up before and after each dirty byte is set */
     uint64_t loader_off;  /* struct dlc_loader, one */
-    uint64_t reserved[13];
+    uint64_t counts_off;  /* struct dlc_counts, DLC_COUNT_SLOTS of them */
+    uint64_t reserved[12];
 };
 
 /* FORMAT.md 9: the end of an image file, behind the digests of its chunks. */
@@ -204,6 +205,28 @@ struct dlc_loader {
     char text[4048];
 };
 
+/* FORMAT.md 8.5: what calls came to, of programs that DLCACHE_STATS tells to count. */
+enum dlc_count {
+    DLC_C_PROGRAMS,  /* that have counted */
+    DLC_C_FOUND,     /* stat, access, readlink and their families: answered with what is there */
+    DLC_C_ABSENT,    /* any call: answered with what is provably not there */
+    DLC_C_OPENED,    /* files opened in the mirror */
+    DLC_C_LISTED,    /* directories opened in the mirror */
+    DLC_C_NOT_HELD,  /* asked of the kernel: known, but not what was asked for */
+    DLC_C_CHANGED,   /* asked of the kernel: it has changed */
+    DLC_C_UNKNOWN,   /* asked of the kernel: the stage knows nothing of it */
+    DLC_C_OBJECTS,   /* shared objects loaded from the mirror */
+    DLC_C_ORIGINALS, /* shared objects loaded from elsewhere */
+    DLC_C_USED
+};
+
+#define DLC_COUNT_SLOTS 64u
+
+/* Each process adds to one of the slots, so that many do not wait for one line of memory. */
+struct dlc_counts {
+    uint64_t n[16];
+};
+
 enum {
     DLC_D_SELF = 1u,  /* the node changed: ask the kernel about it and all below it */
     DLC_D_NAMES = 2u  /* directory: a name came or went: its list, absences and stat data are the kernel's */
@@ -246,7 +269,9 @@ DLC_SIZE(dlc_state, 784);
 DLC_AT(dlc_state, root_mount, 656);
 DLC_AT(dlc_state, changes, 664);
 DLC_AT(dlc_state, loader_off, 672);
+DLC_AT(dlc_state, counts_off, 680);
 DLC_SIZE(dlc_loader, 4096);
+DLC_SIZE(dlc_counts, 128);
 DLC_SIZE(dlc_mirror, 24);
 DLC_SIZE(dlc_mount_state, 16);
 

@@ -72,7 +72,8 @@ static int check_state(const struct stage *s, const struct dlc_state *st)
         !table_fits(st, st->inode_off, st->inode_count, sizeof(uint32_t)) ||
         !table_fits(st, st->mount_off, im->mount_count, sizeof(struct dlc_mount_state)) ||
         !table_fits(st, st->dirty_off, im->node_count, 1) ||
-        !table_fits(st, st->loader_off, 1, sizeof(struct dlc_loader)))
+        !table_fits(st, st->loader_off, 1, sizeof(struct dlc_loader)) ||
+        !table_fits(st, st->counts_off, DLC_COUNT_SLOTS, sizeof(struct dlc_counts)))
         return -EBADMSG;
     if (!loader_fits((const void *)((const char *)st + st->loader_off)))
         return -EBADMSG;
@@ -111,10 +112,11 @@ static int open_parts(struct stage *s, int dirfd, unsigned uid)
     if (!S_ISDIR(st.st_mode) || st.st_uid != uid || st.st_dev != state->dev)
         return -ESTALE;
 
-    const char *base = p;
+    char *base = p;
     s->mirror = (const void *)(base + state->mirror_off);
     s->inodes = (const void *)(base + state->inode_off);
     s->loader = (const void *)(base + state->loader_off);
+    s->counts = (void *)(base + state->counts_off);
     s->inode_mask = (uint32_t)(state->inode_count - 1);
     s->view.mounts = (const void *)(base + state->mount_off);
     s->view.all_agree = state->all_agree != 0;
@@ -175,6 +177,11 @@ const char *stage_error(int error)
     case -ENOMEM: return "it cannot be mapped into memory";
     default: return "it cannot be read";
     }
+}
+
+struct dlc_counts *stage_counts(const struct stage *s)
+{
+    return &s->counts[(unsigned long)sys_call(__NR_getpid, 0, 0, 0, 0) % DLC_COUNT_SLOTS];
 }
 
 uint32_t stage_node_of(const struct stage *s, const struct stat *st)

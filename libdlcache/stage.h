@@ -20,6 +20,7 @@ struct stage {
     const uint32_t *inodes;           /* open addressing by mirror inode */
     uint32_t inode_mask;
     const struct dlc_loader *loader;
+    struct dlc_counts *counts;        /* DLC_COUNT_SLOTS of them */
     uint64_t index_bytes, state_bytes; /* what is mapped */
     char dir[512];                     /* the stage's directory, absolute */
     uint32_t dir_len;
@@ -35,6 +36,14 @@ void stage_close(struct stage *s);
 
 /* A text for what stage_open returned. */
 const char *stage_error(int error);
+
+/* The counts that this process adds to. */
+struct dlc_counts *stage_counts(const struct stage *s);
+
+static inline void stage_count(struct dlc_counts *counts, enum dlc_count what)
+{
+    __atomic_fetch_add(&counts->n[what], 1, __ATOMIC_RELAXED);
+}
 
 /* The node that a file of the mirror belongs to, from its stat data; DLC_NONE when it is none of ours. Any context. */
 struct stat;

@@ -97,6 +97,8 @@ static __attribute__((constructor)) void start(int argc, char **argv, char **env
     if (set.stage) {
         set.log = 0; /* the preloaded library says it */
         audit.serving = attach(&audit.stage, &set) == 0;
+        if (audit.serving && set.stats)
+            audit.counts = stage_counts(&audit.stage);
         audit.euid = sys_geteuid();
         if (audit.serving)
             rtld_open(&audit.stage, envp);
@@ -215,6 +217,8 @@ unsigned la_objopen(struct link_map *map, Lmid_t lmid, uintptr_t *cookie)
         o->file = answer.file;
         if (map->l_name && map->l_name[0] != '/')
             o->origin = origin_of(map->l_name);
+        if (audit.counts && !(map->l_name && is_preloaded(map->l_name)))
+            stage_count(audit.counts, o->file.node != DLC_NONE ? DLC_C_OBJECTS : DLC_C_ORIGINALS);
     }
     opened = false;
     asked_by = NULL;

@@ -42,6 +42,7 @@ struct audit {
     unsigned euid;            /* when it attached */
     struct stage stage;
     struct recorder recorder;
+    struct dlc_counts *counts; /* NULL: nobody asked for them */
     struct object *main;      /* the program itself */
 };
 

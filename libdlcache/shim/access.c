@@ -3,7 +3,7 @@
 
 /* Existence, reading and executing are in the image, as the user who staged found them, with his effective ids: the
  * same user's, unless this process runs with two different ones. Whether it may write is the kernel's to say. */
-static int serve(int dirfd, const char *path, int mode, int flags)
+static int answer(int dirfd, const char *path, int mode, int flags)
 {
     struct found found;
 
@@ -28,6 +28,11 @@ static int serve(int dirfd, const char *path, int mode, int flags)
         return -1;
     }
     return 0;
+}
+
+static int serve(int dirfd, const char *path, int mode, int flags)
+{
+    return (int)shim_count(SPOOL_STAT, answer(dirfd, path, mode, flags), dirfd, path);
 }
 
 static int done(int rc, int dirfd, const char *path)

@@ -285,3 +285,30 @@ void shim_note_slow(enum spool_op op, bool failed, int dirfd, const char *path)
     if (len > 0 && !was_answered(op, dirfd, path))
         recorder_note_at(&shim.recorder, op, result, dirfd, path, (size_t)len);
 }
+
+/* A call that the stage did not answer: why not. */
+static enum dlc_count reason(int dirfd, const char *path)
+{
+    struct found found;
+
+    if (shim_ask(dirfd, path, 0, &found) != VERDICT_UNKNOWN)
+        return DLC_C_NOT_HELD;
+    shim_ask(dirfd, path, LOOKUP_CHANGED, &found);
+    const uint32_t node = found.node != DLC_NONE ? found.node : found.parent;
+    if (node != DLC_NONE && shim_is_dirty(node, DLC_D_SELF | DLC_D_NAMES))
+        return DLC_C_CHANGED;
+    return found.node != DLC_NONE ? DLC_C_NOT_HELD : DLC_C_UNKNOWN;
+}
+
+void shim_count_slow(enum spool_op op, bool passed, bool failed, int dirfd, const char *path)
+{
+    enum dlc_count what = op == SPOOL_OPEN ? DLC_C_OPENED : op == SPOOL_LIST ? DLC_C_LISTED : DLC_C_FOUND;
+
+    if (passed)
+        what = reason(dirfd, path);
+    else if (failed && (errno == ENOENT || errno == ENOTDIR))
+        what = DLC_C_ABSENT;
+    else if (failed)
+        what = DLC_C_FOUND; /* it is there, and no symlink, or not to be executed */
+    stage_count(shim.counts, what);
+}

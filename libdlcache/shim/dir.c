@@ -180,15 +180,19 @@ static DIR *open_stream(int at, const char *path)
 {
     const int saved = errno;
     struct found found;
+    const enum verdict verdict = shim_ask(at, path, 0, &found);
     int fd;
 
-    switch (shim_ask(at, path, 0, &found)) {
-    case VERDICT_ABSENT: errno = ENOENT; return NULL;
+    switch (verdict) {
+    case VERDICT_ABSENT:
     case VERDICT_NOTDIR:
-    case VERDICT_FILE: errno = ENOTDIR; return NULL;
+    case VERDICT_FILE:
+        errno = verdict == VERDICT_ABSENT ? ENOENT : ENOTDIR;
+        shim_count(SPOOL_LIST, -1, at, path);
+        return NULL;
     default: break;
     }
-    fd = shim_open(at, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
+    fd = (int)shim_count(SPOOL_LIST, shim_open(at, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK), at, path);
     if (fd >= 0) {
         DIR *dir = REAL(fdopendir)(fd);
         if (dir && remember(dir, found.node))

@@ -168,6 +168,10 @@ static __attribute__((constructor(101))) void start(int argc, char **argv, char 
         shim.serving = attach(&shim.stage, &set) == 0;
     if (shim.serving)
         restart(&shim.stage, &set, argc, argv, envp);
+    if (shim.serving && set.stats) {
+        shim.counts = stage_counts(&shim.stage);
+        stage_count(shim.counts, DLC_C_PROGRAMS);
+    }
     resolve_all();
     errno = saved;
     shim_dlopen_start(envp);

@@ -5,7 +5,7 @@
 #include "shim.h"
 
 /* Bytes written, -1 with errno, or SHIM_PASS. */
-static ssize_t serve(int dirfd, const char *path, char *buf, size_t size)
+static ssize_t answer(int dirfd, const char *path, char *buf, size_t size)
 {
     struct found found;
 
@@ -28,6 +28,11 @@ static ssize_t serve(int dirfd, const char *path, char *buf, size_t size)
     const size_t len = n->target_len < size ? n->target_len : size;
     __builtin_memcpy(buf, im->strings + n->target, len);
     return (ssize_t)len;
+}
+
+static ssize_t serve(int dirfd, const char *path, char *buf, size_t size)
+{
+    return shim_count(SPOOL_STAT, answer(dirfd, path, buf, size), dirfd, path);
 }
 
 /* A link of /proc that leads to a file of the mirror reads as the original's. The kernel is asked with room for the
@@ -110,7 +115,7 @@ ssize_t __readlinkat_chk(int dirfd, const char *path, char *buf, size_t size, si
 
 /* The resolved path of what the index knows, in `resolved` or (NULL) on the caller's heap. False: ask the C library.
  * True with *result NULL: a proven failure, errno set. */
-static bool serve_realpath(const char *path, char *resolved, char **result)
+static bool answer_realpath(const char *path, char *resolved, char **result)
 {
     struct found found;
     char buf[PATH_MAX];
@@ -136,6 +141,14 @@ static bool serve_realpath(const char *path, char *resolved, char **result)
         return false;
     *result = resolved ? __builtin_memcpy(resolved, buf, (size_t)n + 1) : strdup(buf);
     return true;
+}
+
+static bool serve_realpath(const char *path, char *resolved, char **result)
+{
+    const bool served = answer_realpath(path, resolved, result);
+
+    shim_count(SPOOL_STAT, !served ? SHIM_PASS : *result ? 0 : -1, AT_FDCWD, path);
+    return served;
 }
 
 static char *done_realpath(char *result, const char *path)

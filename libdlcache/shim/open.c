@@ -80,7 +80,8 @@ static int serve(int dirfd, const char *path, int flags)
 {
     if (shim.serving && pthread_testcancel)
         pthread_testcancel();
-    return shim_open(dirfd, path, flags);
+    const int fd = shim_open(dirfd, path, flags);
+    return writes(flags) ? fd : (int)shim_count(flags & O_DIRECTORY ? SPOOL_LIST : SPOOL_OPEN, fd, dirfd, path);
 }
 
 /* What an open came to, for the recorder and for the state of the stage. */

@@ -72,6 +72,7 @@ struct shim {
     unsigned euid, egid;  /* when it attached */
     struct stage stage;
     struct recorder recorder;
+    struct dlc_counts *counts; /* NULL: nobody asked for them */
 };
 
 extern struct shim shim; /* written by the constructor alone, but for `left` */
@@ -167,6 +168,18 @@ static inline void shim_changed(int dirfd, const char *path, unsigned flags, boo
 {
     if (shim.serving || shim.recording)
         shim_changed_slow(dirfd, path, flags, failed);
+}
+
+/* --- counting ------------------------------------------------------------------------------------------------- */
+
+/* What the stage made of a call, where somebody wants to know: `rc` is what it answered, or SHIM_PASS. errno stays as it
+ * is. Returns rc. */
+void shim_count_slow(enum spool_op op, bool passed, bool failed, int dirfd, const char *path);
+static inline long shim_count(enum spool_op op, long rc, int dirfd, const char *path)
+{
+    if (__builtin_expect(shim.counts != NULL, 0))
+        shim_count_slow(op, rc == SHIM_PASS, rc == -1, dirfd, path);
+    return rc;
 }
 
 #endif

@@ -94,7 +94,7 @@ static int serve(int dirfd, const char *path, struct stat *st, unsigned flags)
 
     if (rc == 0)
         shim_fill_stat(found.node, st);
-    return rc;
+    return (int)shim_count(SPOOL_STAT, rc, dirfd, path);
 }
 
 static int done(int rc, int dirfd, const char *path)
@@ -165,7 +165,7 @@ static bool is_empty(const char *path, int flags)
 static int serve_at(int dirfd, const char *path, struct stat *st, int flags)
 {
     if (!at_flags_known(flags))
-        return SHIM_PASS;
+        return (int)shim_count(SPOOL_STAT, SHIM_PASS, dirfd, path);
     return serve(dirfd, path, st, flags & AT_SYMLINK_NOFOLLOW ? LOOKUP_NOFOLLOW : 0);
 }
 
@@ -281,11 +281,14 @@ int statx(int dirfd, const char *path, int flags, unsigned mask, struct statx *s
             rc = found.node == DLC_NONE ? SHIM_PASS : 0;
         } else {
             rc = answer(shim_ask(dirfd, path, flags & AT_SYMLINK_NOFOLLOW ? LOOKUP_NOFOLLOW : 0, &found));
+            shim_count(SPOOL_STAT, rc, dirfd, path);
         }
         if (rc == 0)
             fill_statx(found.node, stx);
         if (rc != SHIM_PASS)
             return done(rc, dirfd, path);
+    } else if (!is_empty(path, flags)) {
+        shim_count(SPOOL_STAT, SHIM_PASS, dirfd, path);
     }
     struct pass p;
     shim_pass(&p, dirfd, path);

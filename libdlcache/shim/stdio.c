@@ -13,21 +13,14 @@ static bool only_reads(const char *mode)
     return true;
 }
 
-/* The path to open in the stead of `path`: the mirror's where contents are held; NULL with errno where there is
- * provably nothing. */
-static const char *source(const char *path, const char *mode, char mirror[MIRROR_MAX])
+/* The mirror's path where contents are held: 0; -1 with errno where there is provably nothing; or SHIM_PASS. */
+static int serve(const char *path, char mirror[MIRROR_MAX])
 {
     struct found found;
 
-    if (shim.serving && !only_reads(mode) && shim_in_mirror(path)) {
-        errno = EROFS;
-        return NULL;
-    }
-    if (!shim.serving || !only_reads(mode))
-        return shim_original(path);
     switch (shim_ask(AT_FDCWD, path, 0, &found)) {
-    case VERDICT_ABSENT: errno = ENOENT; return NULL;
-    case VERDICT_NOTDIR: errno = ENOTDIR; return NULL;
+    case VERDICT_ABSENT: errno = ENOENT; return -1;
+    case VERDICT_NOTDIR: errno = ENOTDIR; return -1;
     case VERDICT_DIR: /* which opens, too, and then cannot be read */
         if (!(shim.stage.view.image.nodes[found.node].flags & DLC_N_FROZEN))
             break;
@@ -35,11 +28,27 @@ static const char *source(const char *path, const char *mode, char mirror[MIRROR
     case VERDICT_FILE:
         if (shim_mirror_path(found.node, mirror) &&
             sys_call(__NR_faccessat, AT_FDCWD, mirror, R_OK, 0) == 0)
-            return mirror;
+            return 0;
         break;
     default: break;
     }
-    return shim_original(path);
+    return SHIM_PASS;
+}
+
+/* The path to open in the stead of `path`; NULL with errno where there is provably nothing. */
+static const char *source(const char *path, const char *mode, char mirror[MIRROR_MAX])
+{
+    if (shim.serving && !only_reads(mode) && shim_in_mirror(path)) {
+        errno = EROFS;
+        return NULL;
+    }
+    if (!shim.serving || !only_reads(mode))
+        return shim_original(path);
+    switch (shim_count(SPOOL_OPEN, serve(path, mirror), AT_FDCWD, path)) {
+    case 0: return mirror;
+    case -1: return NULL;
+    default: return shim_original(path);
+    }
 }
 
 static FILE *done(FILE *f, const char *path, const char *mode)

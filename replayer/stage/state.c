@@ -33,7 +33,8 @@ static uint64_t layout(const struct image *im, struct dlc_state *h)
     h->mount_off = (h->inode_off + h->inode_count * sizeof(uint32_t) + 7) & ~7ull;
     h->dirty_off = h->mount_off + im->mount_count * sizeof(struct dlc_mount_state);
     h->loader_off = (h->dirty_off + im->node_count + 7) & ~7ull;
-    return h->loader_off + sizeof(struct dlc_loader);
+    h->counts_off = (h->loader_off + sizeof(struct dlc_loader) + 127) & ~127ull;
+    return h->counts_off + DLC_COUNT_SLOTS * sizeof(struct dlc_counts);
 }
 
 uint64_t state_bytes(const struct image *im)
