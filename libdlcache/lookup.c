@@ -84,6 +84,24 @@ static inline int searchable(const struct dlc_node *dir, unsigned flags)
                                                   : dir->children > 0 || flags & LOOKUP_CHANGED;
 }
 
+/* Where the next slash is, or the end: eight bytes at a time, of which the lowest comes first. */
+static inline const char *component_end(const char *p, const char *end)
+{
+    const uint64_t ones = 0x0101010101010101ull;
+
+    for (; end - p >= 8; p += 8) {
+        uint64_t word;
+        __builtin_memcpy(&word, p, 8);
+        word ^= ones * '/';
+        const uint64_t zeros = (word - ones) & ~word & ones * 0x80;
+        if (zeros)
+            return p + (__builtin_ctzll(zeros) >> 3);
+    }
+    while (p < end && *p != '/')
+        p++;
+    return p;
+}
+
 enum verdict lookup_from(const struct view *v, uint32_t start, const char *path, size_t len, unsigned flags,
                          struct found *found)
 {
@@ -112,8 +130,7 @@ enum verdict lookup_from(const struct view *v, uint32_t start, const char *path,
         }
 
         const char *name = p;
-        while (p < end && *p != '/')
-            p++;
+        p = component_end(p, end);
         const size_t n = (size_t)(p - name);
         const struct dlc_node *here = &im->nodes[cur];
         if (here->kind != DT_DIR) {

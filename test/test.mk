@@ -17,7 +17,7 @@ $(BUILD)/check-units: $(call obj,host,$(check))
 	$(say) LD $@
 	$(Q)$(CC) $(san) -pthread $(LDFLAGS) $^ $(dep_libs) $(check_libs) -o $@
 
-.PHONY: check check-long check-units check-e2e demo bench-loader
+.PHONY: check check-long check-units check-e2e demo bench-loader bench-micro
 check: test-packages
 	+$(Q)BUILD=$(BUILD) MAKE="$(MAKE)" test/run.sh $(BUILD)
 
@@ -45,3 +45,8 @@ demo: packages
 bench-loader: test-packages
 	+$(Q)$(MAKE) --no-print-directory all
 	$(Q)BUILD=$(BUILD) /usr/bin/python3 -B bench/loader.py $(BENCH)
+
+# What single calls cost, served and by the kernel. BENCH="-n 51 -o FILE": its options.
+bench-micro: test-packages
+	+$(Q)$(MAKE) --no-print-directory all
+	$(Q)BUILD=$(BUILD) /usr/bin/python3 -B bench/micro/micro.py $(BENCH)

@@ -32,6 +32,9 @@ def make_tree(top):
         for i in range(FILES):
             with open("%s/%s/module-%d.py" % (top, d, i), "w", encoding="ascii") as f:
                 f.write("x = %d\n" % i)
+    os.makedirs(top + "/dir-0/a/b/c/d/e/f")
+    with open(top + "/dir-0/a/b/c/d/e/f/module.py", "w", encoding="ascii") as f:
+        f.write("x = 1\n")
     os.symlink("dir-0", top + "/link")
 
 
@@ -46,13 +49,12 @@ os.readlink(sys.argv[1] + "/link")
 
 def measure(tmp, place, repetitions):
     env = {k: v for k, v in os.environ.items() if not UNWANTED.match(k)}
-    # As deep as modules of an environment lie.
-    tree = tmp + "/sw/env/lib/python3/site-packages/package/module"
+    tree = tmp + "/lib/python3/site-packages"  # as deep as modules lie
     make_tree(tree)
     quiet = {"env": env, "stdin": subprocess.DEVNULL, "check": True}
     subprocess.run(["cc", "-O2", "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-o", tmp + "/micro",
                     TOP + "/bench/micro/micro.c", "-ldl"], **quiet)
-    subprocess.run([DLCACHE, "record", "-o", tmp + "/m.json", "--include", tmp + "/sw", "--", "/usr/bin/python3", "-c",
+    subprocess.run([DLCACHE, "record", "-o", tmp + "/m.json", "--include", tmp + "/lib", "--", "/usr/bin/python3", "-c",
                     PILOT, tree], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, **quiet)
     stage = subprocess.run([MPIEXEC, "-n", "1", DLCACHE, "stage", "--dir", place, tmp + "/m.json"], stderr=subprocess.PIPE,
                            stdout=subprocess.PIPE, text=True, **quiet).stdout.strip()
