@@ -152,52 +152,6 @@ int image_check(const struct image *im, const char **why)
     return wrong ? -EBADMSG : 0;
 }
 
-/* As memcmp() == 0, of 1 to 255 bytes; a call would take longer than a name of usual length. */
-static inline int same_name(const char *a, const char *b, size_t n)
-{
-    uint64_t x, y;
-    uint32_t u, v;
-
-    if (n >= 8) {
-        for (size_t i = 0; i + 8 < n; i += 8) {
-            __builtin_memcpy(&x, a + i, 8);
-            __builtin_memcpy(&y, b + i, 8);
-            if (x != y)
-                return 0;
-        }
-        __builtin_memcpy(&x, a + n - 8, 8);
-        __builtin_memcpy(&y, b + n - 8, 8);
-        return x == y;
-    }
-    if (n >= 4) {
-        __builtin_memcpy(&u, a, 4);
-        __builtin_memcpy(&v, b, 4);
-        if (u != v)
-            return 0;
-        __builtin_memcpy(&u, a + n - 4, 4);
-        __builtin_memcpy(&v, b + n - 4, 4);
-        return u == v;
-    }
-    return a[0] == b[0] && a[n / 2] == b[n / 2] && a[n - 1] == b[n - 1];
-}
-
-uint32_t image_find(const struct image *im, uint32_t parent, const char *name, size_t len)
-{
-    const uint64_t hash = dlc_name_hash(parent, name, len);
-    const uint32_t tag = (uint32_t)(hash >> 32);
-
-    for (uint32_t b = (uint32_t)hash & im->bucket_mask;; b = (b + 1) & im->bucket_mask) {
-        const struct dlc_bucket *bucket = &im->buckets[b];
-        if (bucket->node == 0)
-            return DLC_NONE;
-        if (bucket->tag != tag)
-            continue;
-        const struct dlc_node *n = &im->nodes[bucket->node];
-        if (n->parent == parent && n->name_len == len && same_name(im->strings + n->name, name, len))
-            return bucket->node;
-    }
-}
-
 const struct dlc_inode *image_inode(const struct image *im, uint64_t dev, uint64_t ino)
 {
     uint64_t low = 0, high = im->inode_count;
