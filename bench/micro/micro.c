@@ -1,11 +1,11 @@
-/* What single calls cost: answered from the stage, and by the kernel, in turn, in one attached process. The kernel is asked
- * by the C library's own functions, which a handle of libc leads to past any preload.
+/* What single calls cost: answered from the stage, and by the kernel, in turn, in one attached process. The kernel is
+ * asked by the C library's own functions, which a handle of libc leads to past any preload.
  *
  *     D/run micro TREE REPETITIONS
  *
  * TREE is what micro.py makes. A line for each case and repetition: NAME SERVED NATIVE, in ns of processor time a call
- * (none of them waits for anything); and at last the private memory of the libraries of the stage in this process, in kB:
- * "memory NAME KB". */
+ * (none of them waits for anything); and at last the private memory of the libraries of the stage in this process, in
+ * kB: "memory NAME KB". */
 #include <dirent.h>
 #include <dlfcn.h>
 #include <err.h>

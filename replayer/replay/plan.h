@@ -63,8 +63,8 @@ struct plan {
 /* The most that one entry's calls of a kind are repeated in a round: what more a manifest says is a mistake, or a loop. */
 #define PLAN_MOST 1000u
 
-/* The operations of a start of the application, of one rank, in the order of first touch; of the kinds in `only` (bits
- * 1 << kind). A descriptor of it, or -1 with errno; *plan is the mapping. */
+/* The operations of a start of the application, of one rank, in the order of first touch; of the kinds in `only`
+ * (bits 1 << kind). A descriptor of it, or -1 with errno; *plan is the mapping. */
 int plan_make(const struct manifest *m, unsigned only, uint32_t processes, uint32_t rounds, struct plan **plan);
 
 /* Maps what plan_make made. NULL where the descriptor is of something else. */

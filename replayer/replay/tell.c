@@ -61,7 +61,8 @@ static void tell_rank(const struct replayed *r, FILE *f)
 {
     char name[256], time[16], p50[16], p99[16], most[16];
 
-    fprintf(f, "rank %ld on %s: %" PRIu64 " operations in %s, %.0f a second; p50 %s, p99 %s, max %s; %" PRIu64 " errors\n",
+    fprintf(f,
+            "rank %ld on %s: %" PRIu64 " operations in %s, %.0f a second; p50 %s, p99 %s, max %s; %" PRIu64 " errors\n",
             r->rank, host(name), r->all.count, span(seconds(r) * 1e9, time), rate(r),
             span((double)histogram_percentile(&r->all, 0.5), p50),
             span((double)histogram_percentile(&r->all, 0.99), p99), span((double)r->all.most, most), all_errors(r));
