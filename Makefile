@@ -32,7 +32,8 @@ san := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-p
 # A preloaded library cannot bring a sanitizer's runtime with it: there undefined behaviour traps.
 san_trap := $(if $(findstring undefined,$(SAN)),-fsanitize=undefined -fsanitize-undefined-trap-on-error -fno-sanitize=alignment)
 deps := jansson libxxhash
-dep_cflags = $(shell $(PKG_CONFIG) --cflags $(deps))
+# libarchive is loaded when a bundle is read: only its headers are needed.
+dep_cflags = $(shell $(PKG_CONFIG) --cflags $(deps) libarchive)
 dep_libs = $(shell $(PKG_CONFIG) --libs $(deps))
 
 # Three ways to compile: for our own programs; for the preloaded library; for what has no C library at all.
@@ -105,11 +106,11 @@ $(BUILD)/dlcache-run: $(call obj,bare,$(run))
 
 $(BUILD)/dlcache: $(call obj,host,$(command))
 	$(say) LD $@
-	$(Q)$(CC) $(san) -pthread $(LDFLAGS) $^ $(dep_libs) -o $@
+	$(Q)$(CC) $(san) -pthread $(LDFLAGS) $^ $(dep_libs) -ldl -o $@
 
 $(BUILD)/dlcache-stage: $(call obj,mpi,$(stage))
 	$(say) LD $@
-	$(Q)$(MPICC) $(san) -pthread -Wl,-z,now $(LDFLAGS) $^ $(dep_libs) -o $@
+	$(Q)$(MPICC) $(san) -pthread -Wl,-z,now $(LDFLAGS) $^ $(dep_libs) -ldl -o $@
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 

@@ -10,17 +10,21 @@
 #include "facts/progress.h"
 #include "manifests/manifest.h"
 #include "replayer/image/build.h"
+#include "replayer/image/bundle.h"
 #include "replayer/image/file.h"
 #include "replayer/image/trees.h"
 
 static const char usage[] =
     "usage: dlcache pack -o I [--strict] M\n"
     "       dlcache pack -o I [--strict] --tree P...\n"
+    "       dlcache pack -o I [--strict] --bundle TAR --at PREFIX [--strip N]\n"
     "Build the image I: what `dlcache stage I` then reads as one file, in the stead of the many that the manifest M\n"
     "names. With --tree whole directories, without a pilot. What changes afterwards is found when it is staged.\n"
     "\n"
     "  -o, --output I  the image\n"
     "  --tree          the arguments are directories: everything below them\n"
+    "  --bundle TAR    an archive, plain or compressed, as if it were unpacked at the directory PREFIX (--at PREFIX);\n"
+    "  --strip N       the first N directories are taken off its names\n"
     "  --strict        an entry of M that is gone or cannot be read is an error, not a warning\n"
     "  -h, --help      show this\n"
     "\n"
@@ -29,6 +33,7 @@ static const char usage[] =
 struct options {
     const char *output;
     bool tree, strict;
+    struct bundle_place bundle;
 };
 
 /* -1 to go on, or the exit status. */
@@ -36,6 +41,8 @@ static int parse(struct options *o, int argc, char **argv)
 {
     static const struct option longs[] = {{"output", required_argument, NULL, 'o'}, {"tree", no_argument, NULL, 't'},
                                           {"strict", no_argument, NULL, 's'},       {"help", no_argument, NULL, 'h'},
+                                          {"bundle", required_argument, NULL, 'b'}, {"at", required_argument, NULL, 'a'},
+                                          {"strip", required_argument, NULL, 'p'},
                                           {NULL, 0, NULL, 0}};
     int c;
 
@@ -46,18 +53,39 @@ static int parse(struct options *o, int argc, char **argv)
         switch (c) {
         case 'o': o->output = optarg; break;
         case 't': o->tree = true; break;
-        case 's': o->strict = true; break;
+        case 's': o->strict = o->bundle.strict = true; break;
+        case 'b': o->bundle.archive = optarg; break;
+        case 'a': o->bundle.at = optarg; break;
+        case 'p':
+            if (!bundle_strip(optarg, &o->bundle.strip))
+                return cli_wrong(argv[0], "--strip %s: that is no number of directories", optarg);
+            break;
         case 'h': fputs(usage, stdout); return 0;
         default: return cli_wrong(argv[0], "'%s' is no option, or lacks its value", argv[optind - 1]);
         }
     }
     if (!o->output || !*o->output)
         return cli_wrong(argv[0], "no image is named: -o I");
+    if (!o->bundle.archive != !o->bundle.at || (o->bundle.strip && !o->bundle.at))
+        return cli_wrong(argv[0], "--bundle and --at belong together, and --strip to them");
+    if (o->bundle.at)
+        return optind == argc ? -1 : cli_wrong(argv[0], "'%s' is one argument too many", argv[optind]);
     if (optind == argc)
         return cli_wrong(argv[0], o->tree ? "no directory is named" : "no manifest is named");
     if (!o->tree && optind + 1 < argc)
         return cli_wrong(argv[0], "'%s' is one argument too many (--tree takes several)", argv[optind + 1]);
     return -1;
+}
+
+/* What is to be packed: 0, or the exit status. */
+static int build(const struct options *o, char **arguments, size_t count, struct built *built, char **error)
+{
+    if (o->bundle.at)
+        return bundle_build(&o->bundle, built, error) ? 2 : 0;
+    struct manifest *m = o->tree ? manifest_of_trees(arguments, count, error) : manifest_load(arguments[0], error);
+    const int status = !m ? 2 : build_image(m, o->strict, built, error) ? 1 : 0;
+    manifest_free(m);
+    return status;
 }
 
 int verb_pack(int argc, char **argv)
@@ -69,24 +97,17 @@ int verb_pack(int argc, char **argv)
 
     if (status >= 0)
         return status;
-    struct manifest *m = o.tree ? manifest_of_trees(argv + optind, (size_t)(argc - optind), &error)
-                                : manifest_load(argv[optind], &error);
-    if (!m) {
+    status = build(&o, argv + optind, (size_t)(argc - optind), &built, &error);
+    if (status == 0)
+        status = image_file_write(&built, o.output, progress_bytes, &error) ? 1 : 0;
+    progress_end();
+    if (status) {
         cli_error("pack: %s", error);
-        status = 2;
-    } else if (build_image(m, o.strict, &built, &error) != 0 ||
-               image_file_write(&built, o.output, progress_bytes, &error) != 0) {
-        progress_end();
-        cli_error("pack: %s", error);
-        status = 1;
     } else {
-        progress_end();
         cli_error("packed %" PRIu64 " files, %s, %" PRIu64 " names in %" PRIu64 " frozen directories: %s",
                   built.report.files, cli_size(built.report.bytes, size), built.report.names, built.report.frozen,
                   o.output);
-        status = 0;
     }
-    manifest_free(m);
     built_free(&built);
     free(error);
     return status;

@@ -137,6 +137,16 @@ int elf_facts_read(int fd, struct elf_facts *facts)
     return 0;
 }
 
+bool elf_is_loadable(const struct elf_facts *facts)
+{
+#if defined __x86_64__
+    const uint16_t machine = EM_X86_64;
+#else
+    const uint16_t machine = EM_AARCH64;
+#endif
+    return facts->machine == machine && (facts->type == ET_DYN || facts->type == ET_EXEC) && facts->dynamic;
+}
+
 void elf_facts_free(struct elf_facts *facts)
 {
     free(facts->soname);

@@ -22,6 +22,9 @@ struct elf_facts {
 /* Reads the facts of the open file. 0, or -1 when it is not a 64-bit ELF file of this machine's byte order; then
  * nothing is allocated. Damaged tables give fewer facts. Free with elf_facts_free. The file position is not used. */
 int elf_facts_read(int fd, struct elf_facts *facts);
+
+/* The dynamic loader of this machine would take it. */
+bool elf_is_loadable(const struct elf_facts *facts);
 void elf_facts_free(struct elf_facts *facts);
 
 #endif

@@ -23,6 +23,9 @@
 /* "None" where an index of a node, an object or a mount is optional. */
 #define DLC_NONE 0xffffffffu
 
+/* FORMAT.md 5: the type of a mount that agrees with whatever is mounted there. */
+#define DLC_MOUNT_BUNDLE "dlcache-bundle"
+
 /* FORMAT.md 2.1: a table inside the index: `off` bytes from the start of the image, `count` records (for strings,
  * bytes). */
 struct dlc_section {
@@ -92,7 +95,8 @@ enum {
     DLC_N_BTIME = 1u << 5,   /* btime is known */
     DLC_N_NOEXEC = 1u << 6,  /* access(X_OK) was tried and gave EACCES */
     DLC_N_VOLATILE = 1u << 7, /* a directory in which the pilot wrote: never frozen */
-    DLC_N_RUN = 1u << 8       /* a program or script that does from here what it does from its place */
+    DLC_N_RUN = 1u << 8,      /* a program or script that does from here what it does from its place */
+    DLC_N_MADE = 1u << 9      /* from a bundle: the file system never had it */
 };
 
 /* Open addressing, linear probing; an empty bucket has node 0 (the root is nobody's child). FORMAT.md 4. */

@@ -2,7 +2,7 @@
 # Installs the packages that building, testing and the demonstration need, on Debian and Ubuntu. As another user than
 # root it only says which are missing, and the command that installs them.
 set -eu
-wanted="gcc libc6-dev make pkg-config mpich libmpich-dev uthash-dev libjansson-dev libxxhash-dev check \
+wanted="gcc libc6-dev make pkg-config mpich libmpich-dev uthash-dev libjansson-dev libxxhash-dev libarchive-dev check \
 strace python3 python3-scipy python3-pandas"
 case "${1:-}" in
 test | long)

@@ -15,7 +15,7 @@ check-progs: $(progs)
 check_libs = $(shell $(PKG_CONFIG) --libs check)
 $(BUILD)/check-units: $(call obj,host,$(check))
 	$(say) LD $@
-	$(Q)$(CC) $(san) -pthread $(LDFLAGS) $^ $(dep_libs) $(check_libs) -o $@
+	$(Q)$(CC) $(san) -pthread $(LDFLAGS) $^ $(dep_libs) $(check_libs) -ldl -o $@
 
 .PHONY: check check-long check-units check-e2e demo bench-loader bench-micro
 check: test-packages

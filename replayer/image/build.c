@@ -13,6 +13,7 @@
 #include "facts/elf.h"
 #include "facts/memory.h"
 #include "libdlcache/format.h"
+#include "replayer/image/bundle.h"
 #include "replayer/image/tree.h"
 #include "replayer/image/write.h"
 
@@ -113,17 +114,6 @@ static bool may_be_object(const struct manifest_entry *e)
     return e->kind == MANIFEST_SHARED_OBJECT || e->kind == MANIFEST_EXECUTABLE || strstr(name, ".so");
 }
 
-/* The loader of this machine would take it. */
-static bool is_loadable(const struct elf_facts *f)
-{
-#if defined __x86_64__
-    const uint16_t machine = 62; /* EM_X86_64 */
-#else
-    const uint16_t machine = 183; /* EM_AARCH64 */
-#endif
-    return f->machine == machine && (f->type == 3 /* ET_DYN */ || f->type == 2 /* ET_EXEC */) && f->dynamic;
-}
-
 /* What it may do does not hang on its place: no set-id bits, which a tmpfs of the user's would not honour for another
  * owner, and no capabilities. */
 static bool may_run(const struct tree_node *n, const char *path)
@@ -143,7 +133,7 @@ static void add_object(struct builder *b, struct tree_node *n, const char *path,
         return;
     }
     close(fd);
-    if (is_loadable(&facts)) {
+    if (elf_is_loadable(&facts)) {
         plan_object(&b->plan, n, &facts);
         if (!facts.interpreted)
             n->flags &= ~(uint32_t)DLC_N_RUN; /* static: it would see where it lies */
@@ -232,19 +222,6 @@ static void freeze_wanted(struct builder *b, struct tree_node *n)
             freeze_wanted(b, child);
 }
 
-/* Of a directory that is not frozen only the way through it is known: names come and go in it, and change its stat
- * data, while the job runs. */
-static void forget_unfrozen(struct tree_node *n)
-{
-    struct tree_node *child, *next;
-
-    if (!(n->flags & DLC_N_FROZEN))
-        n->flags &= ~(uint32_t)(DLC_N_STAT | DLC_N_BTIME | DLC_N_READ | DLC_N_EXEC | DLC_N_NOEXEC);
-    HASH_ITER(hh, n->children, child, next)
-        if (child->kind == DT_DIR)
-            forget_unfrozen(child);
-}
-
 static int by_order(const void *a, const void *b)
 {
     const struct manifest_entry *x = *(const struct manifest_entry *const *)a;
@@ -270,7 +247,7 @@ int build_image(const struct manifest *m, bool strict, struct built *out, char *
         add_entry(&b, order[i]);
     free(order);
     freeze_wanted(&b, b.tree.root);
-    forget_unfrozen(b.tree.root);
+    tree_forget_unfrozen(b.tree.root);
     if (!strict) {
         warn_rest(b.report.gone, "entries that are gone");
         warn_rest(b.report.unreadable, "files that cannot be read");
@@ -298,5 +275,6 @@ void built_free(struct built *b)
         free(b->sources[i].path);
     free(b->sources);
     free(b->digests);
+    bundle_free(b->bundle);
     *b = (struct built){0};
 }

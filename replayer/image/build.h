@@ -38,6 +38,7 @@ struct built {
     struct image_source *sources;
     size_t source_count;
     uint8_t (*digests)[16]; /* of a packed image: one a chunk; else NULL: heap */
+    struct bundle *bundle;  /* that holds the contents of all sources; else NULL */
     struct build_report report;
 };
 

@@ -56,7 +56,7 @@ static void *work(void *arg)
             return NULL;
         for (uint32_t i = from; i < from + SHARE && i < c->im.node_count; i++) {
             const struct dlc_node *n = &c->im.nodes[i];
-            if (!(n->flags & DLC_N_STAT))
+            if (!(n->flags & DLC_N_STAT) || n->flags & DLC_N_MADE)
                 continue;
             c->what[i] = image_path(&c->im, i, path, sizeof path) < 0 ? "has too long a path" : compare(n, path);
         }

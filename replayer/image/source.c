@@ -14,6 +14,7 @@
 
 #include "facts/memory.h"
 #include "libdlcache/format.h"
+#include "replayer/image/bundle.h"
 #include "replayer/image/tree.h"
 
 /* The part of a file that lies in one chunk. */
@@ -51,6 +52,8 @@ struct source {
     uint64_t released;       /* chunks whose place in the ring is free again */
     int stop;
     uint64_t wrong;          /* chunks of a packed image that are not what their digest says */
+    uint64_t filled;         /* of a bundle: bytes that are in chunks */
+    char *broken;            /* and what is wrong with it: heap, or NULL */
     pthread_t threads[SOURCE_THREADS];
     unsigned thread_count;
 };
@@ -195,6 +198,67 @@ static void *work(void *arg)
     return NULL;
 }
 
+/* --- bundles ---------------------------------------------------------------------------------------------------- */
+
+/* A chunk's place in the ring is free. False where nobody wants it any more. */
+static bool wait_for_room(struct source *s, uint64_t chunk)
+{
+    pthread_mutex_lock(&s->lock);
+    while (!s->stop && chunk >= s->released + SOURCE_RING)
+        pthread_cond_wait(&s->moved, &s->lock);
+    const bool wanted = !s->stop;
+    pthread_mutex_unlock(&s->lock);
+    return wanted;
+}
+
+/* The next bytes of the contents; zeros where `data` is NULL. 0, or 1 where nobody wants them any more. */
+static int fill(struct source *s, const void *data, uint64_t bytes)
+{
+    const char *from = data;
+
+    while (bytes) {
+        const uint64_t chunk = s->filled / SOURCE_CHUNK, at = s->filled % SOURCE_CHUNK;
+        const uint64_t size = chunk_bytes(s->built->data_size, chunk);
+        const uint64_t n = bytes < size - at ? bytes : size - at;
+        if (at == 0 && !wait_for_room(s, chunk))
+            return 1;
+        if (from)
+            memcpy(s->ring[chunk % SOURCE_RING] + at, from, n);
+        else
+            memset(s->ring[chunk % SOURCE_RING] + at, 0, n);
+        from += from ? n : 0;
+        s->filled += n;
+        bytes -= n;
+        if (at + n < size)
+            continue;
+        end_chunk(s, chunk);
+        pthread_mutex_lock(&s->lock);
+        s->ready[chunk] = true;
+        pthread_cond_broadcast(&s->moved);
+        pthread_mutex_unlock(&s->lock);
+    }
+    return 0;
+}
+
+static int put(void *arg, size_t source, uint64_t offset, const void *data, size_t bytes)
+{
+    struct source *s = arg;
+
+    return fill(s, NULL, s->built->sources[source].data + offset - s->filled) ?: fill(s, data, bytes);
+}
+
+/* An archive is read from its beginning to its end, by one thread. Where that fails chunks are still waited for. */
+static void *work_bundle(void *arg)
+{
+    struct source *s = arg;
+
+    if (bundle_read(s->built->bundle, put, s, &s->broken) <= 0)
+        fill(s, NULL, s->built->data_size - s->filled);
+    return NULL;
+}
+
+/* ---------------------------------------------------------------------------------------------------------------- */
+
 struct source *source_start(const struct built *built, void (*idle)(void))
 {
     struct source *s = memory_new(1, sizeof *s);
@@ -211,11 +275,12 @@ struct source *source_start(const struct built *built, void (*idle)(void))
     }
     for (unsigned i = 0; i < SOURCE_RING; i++)
         s->ring[i] = memory_new(1, SOURCE_CHUNK + CHUNK_DIGEST);
-    cut(s);
+    if (!built->bundle)
+        cut(s);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->moved, NULL);
-    while (s->thread_count < SOURCE_THREADS &&
-           pthread_create(&s->threads[s->thread_count], NULL, work, s) == 0)
+    while (s->thread_count < (built->bundle ? 1 : SOURCE_THREADS) &&
+           pthread_create(&s->threads[s->thread_count], NULL, built->bundle ? work_bundle : work, s) == 0)
         s->thread_count++;
     if (s->thread_count == 0) {
         uint32_t *bad;
@@ -296,6 +361,8 @@ int source_finish(struct source *s, uint32_t **bad, size_t *count, char **error)
     *count = 0;
     *error = NULL;
     tell_bad(s, *bad, count, error);
+    if (!*error)
+        *error = s->broken;
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->moved);
     for (unsigned i = 0; i < SOURCE_RING; i++)

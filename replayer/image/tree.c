@@ -277,3 +277,14 @@ bool tree_freeze(struct tree *t, struct tree_node *dir)
         dir->flags |= DLC_N_FROZEN;
     return whole;
 }
+
+void tree_forget_unfrozen(struct tree_node *n)
+{
+    struct tree_node *child, *next;
+
+    if (!(n->flags & DLC_N_FROZEN))
+        n->flags &= ~(uint32_t)(DLC_N_STAT | DLC_N_BTIME | DLC_N_READ | DLC_N_EXEC | DLC_N_NOEXEC);
+    HASH_ITER(hh, n->children, child, next)
+        if (child->kind == DT_DIR)
+            tree_forget_unfrozen(child);
+}

@@ -58,4 +58,8 @@ int tree_open(const char *path, int flags);
  * meanwhile: then it is frozen. */
 bool tree_freeze(struct tree *t, struct tree_node *dir);
 
+/* From `n` on, of every directory that is not frozen only the way through it stays known: names come and go in it, and
+ * change its stat data, while the job runs. */
+void tree_forget_unfrozen(struct tree_node *n);
+
 #endif

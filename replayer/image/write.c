@@ -161,17 +161,10 @@ static void number(struct writer *w, struct tree *t)
         w->order[i]->index = (uint32_t)i;
 }
 
-/* The mount that the node lies on, in the image's table. Files of one mount have several device numbers on btrfs. */
-static uint32_t mount_of(struct writer *w, const struct tree_node *n)
+static uint32_t put_mount(struct writer *w, uint64_t dev, const struct mount_point *m)
 {
-    char *path = tree_path(n);
-    struct mount_point *p = mounts_of(&w->mounts, path);
-    static const struct mount_point none = {.point = (char *)"/", .type = (char *)"", .source = (char *)"",
-                                            .root = (char *)"/"};
-    const struct mount_point *m = p ? p : &none;
-    struct dlc_mount mount = {.dev = dev_of(n), .mi_dev = m->dev};
+    struct dlc_mount mount = {.dev = dev, .mi_dev = m->dev};
 
-    free(path);
     mount.point = put_string(&w->strings, m->point, mount.point_len = (uint32_t)strlen(m->point));
     mount.type = put_string(&w->strings, m->type, mount.type_len = (uint32_t)strlen(m->type));
     mount.source = put_string(&w->strings, m->source, mount.source_len = (uint32_t)strlen(m->source));
@@ -182,6 +175,23 @@ static uint32_t mount_of(struct writer *w, const struct tree_node *n)
     w->mount = memory_grow(w->mount, &w->mount_capacity, w->mount_count + 1, sizeof *w->mount);
     w->mount[w->mount_count] = mount;
     return (uint32_t)w->mount_count++;
+}
+
+/* The mount that the node lies on, in the image's table. Files of one mount have several device numbers on btrfs. What
+ * comes from a bundle is there on every node, whatever the node has mounted. */
+static uint32_t mount_of(struct writer *w, const struct tree_node *n)
+{
+    const bool made = n->flags & DLC_N_MADE;
+    char *path = tree_path(made ? w->plan->bundle : n);
+    const struct mount_point none = {.point = (char *)"/", .type = (char *)"", .source = (char *)"",
+                                     .root = (char *)"/"};
+    const struct mount_point bundle = {.point = path, .type = (char *)DLC_MOUNT_BUNDLE, .source = (char *)"",
+                                       .root = (char *)"/", .dev = dev_of(n)};
+    const struct mount_point *m = made ? &bundle : mounts_of(&w->mounts, path) ?: &none;
+    const uint32_t mount = put_mount(w, dev_of(n), m);
+
+    free(path);
+    return mount;
 }
 
 static void put_stat(struct dlc_node *n, const struct statx *x)

@@ -24,6 +24,7 @@ struct image_plan {
     struct planned_inode *inodes; /* uthash */
     uint64_t data_size;
     uint64_t tls_size;
+    const struct tree_node *bundle; /* where nodes with DLC_N_MADE begin */
 };
 
 /* The node's contents are to be held: sets its DLC_N_DATA and data. */

@@ -19,6 +19,7 @@
 #include "manifests/manifest.h"
 #include "replayer/attach/probe.h"
 #include "replayer/image/build.h"
+#include "replayer/image/bundle.h"
 #include "replayer/image/drift.h"
 #include "replayer/image/file.h"
 #include "replayer/image/source.h"
@@ -136,12 +137,15 @@ static int build(struct job *j, struct outcome *o)
     char *error = NULL;
     int status = 0;
 
-    j->packed = image_file_is(j->o.source);
+    const struct bundle_place bundle = {j->o.source, j->o.at, j->o.strip, j->o.strict};
+    j->packed = !j->o.at && image_file_is(j->o.source);
     if (j->o.copy && !is_own(j->o.source)) {
         outcome_fail(o, "%s: it is not your own file", j->o.source);
         return 1;
     }
-    if (j->packed)
+    if (j->o.at)
+        status = bundle_build(&bundle, &j->built, &error) ? 2 : 0;
+    else if (j->packed)
         status = open_packed(j, &error) ? 2 : 0;
     else if (!(m = manifest_load(j->o.source, &error)))
         status = 2;

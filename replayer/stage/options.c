@@ -6,8 +6,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "replayer/image/bundle.h"
+
 static const char usage[] =
     "usage: dlcache stage [OPTION]... M|I\n"
+    "       dlcache stage [OPTION]... --bundle TAR --at PREFIX [--strip N]\n"
     "Read what the manifest M names, or the image I that `dlcache pack` made, once, broadcast it over MPI, and lay it\n"
     "down in the memory of every node. Prints the stage's directory D, and nothing else, on standard output; then:\n"
     "D/run CMD...\n"
@@ -19,6 +22,9 @@ static const char usage[] =
     "  --dir A:B:C    places to try for the stage (default /dev/shm)\n"
     "  --strict       an entry of M that is gone or cannot be read is an error, not a warning\n"
     "  --no-check     of I: do not look whether the files are still what they were when it was packed\n"
+    "  --bundle TAR   an archive, plain or compressed: as if it were unpacked at the directory PREFIX, which need not be\n"
+    "  --at PREFIX    there, and is hidden where it is\n"
+    "  --strip N      takes the first N directories off the names in TAR\n"
     "  --keep         the stage is not the job's: it stays until `dlcache unstage`, and the next job of the same image\n"
     "                 has it at once\n"
     "  --max-bytes N  all of your stages on a node take no more than that (N, or Nk, NM, NG); kept ones give way\n"
@@ -59,6 +65,8 @@ int options_parse(struct options *o, int argc, char **argv)
                                           {"json", no_argument, NULL, 'j'},      {"no-check", no_argument, NULL, 'n'},
                                           {"keep", no_argument, NULL, 'k'},      {"max-bytes", required_argument, NULL, 'm'},
                                           {"soft", no_argument, NULL, 'S'},
+                                          {"bundle", required_argument, NULL, 'b'}, {"at", required_argument, NULL, 'a'},
+                                          {"strip", required_argument, NULL, 'p'},
                                           {"copy", no_argument, NULL, 'C'},
                                           {"help", no_argument, NULL, 'h'},      {NULL, 0, NULL, 0}};
     int c;
@@ -74,6 +82,14 @@ int options_parse(struct options *o, int argc, char **argv)
         case 'S': o->soft = true; break;
         case 'C': o->copy = true; o->check = false; break;
         case 'k': o->keep = true; break;
+        case 'b': o->source = optarg; break;
+        case 'a': o->at = optarg; break;
+        case 'p':
+            if (!bundle_strip(optarg, &o->strip)) {
+                fprintf(stderr, "dlcache: stage: --strip %s: that is no number of directories\n", optarg);
+                return 2;
+            }
+            break;
         case 'm':
             if (!read_size(optarg, &o->max_bytes)) {
                 fprintf(stderr, "dlcache: stage: --max-bytes %s: that is no number of bytes\n", optarg);
@@ -87,10 +103,17 @@ int options_parse(struct options *o, int argc, char **argv)
             return 2;
         }
     }
-    if (optind + 1 != argc) {
+    if (!o->source != !o->at || (o->strip && !o->at)) {
+        fputs("dlcache: stage: --bundle and --at belong together, and --strip to them (see dlcache stage --help)\n", stderr);
+        return 2;
+    }
+    if (o->at && optind == argc)
+        return -1;
+    if (optind + 1 != argc || o->at) {
         fprintf(stderr, "dlcache: stage: %s (see dlcache stage --help)\n",
                 optind == argc ? "no manifest or image is named"
-                                : "more than one manifest or image is named");
+                : o->at        ? "a manifest or image is named beside a bundle"
+                               : "more than one manifest or image is named");
         return 2;
     }
     o->source = argv[optind];

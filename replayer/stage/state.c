@@ -62,6 +62,18 @@ static bool text_is(const struct image *im, uint32_t off, uint32_t len, const ch
     return strlen(text) == len && memcmp(im->strings + off, text, len) == 0;
 }
 
+/* Of the deepest directory of the path that is there. */
+static uint64_t device_at(const char *path)
+{
+    char *p = memory_text(path);
+    struct stat st;
+
+    while (stat(p, &st) != 0 && strcmp(p, "/") != 0)
+        *(strrchr(p, '/') == p ? p + 1 : strrchr(p, '/')) = '\0';
+    free(p);
+    return st.st_dev;
+}
+
 static void put_mounts(const struct image *im, const struct mounts *mounts, struct dlc_mount_state *out,
                        struct dlc_state *h)
 {
@@ -76,6 +88,10 @@ static void put_mounts(const struct image *im, const struct mounts *mounts, stru
         out[i].agrees = here && text_is(im, m->type, m->type_len, here->type) &&
                         text_is(im, m->source, m->source_len, here->source) &&
                         text_is(im, m->root, m->root_len, here->root);
+        if (text_is(im, m->type, m->type_len, DLC_MOUNT_BUNDLE)) {
+            out[i] = (struct dlc_mount_state){.dev = device_at(im->strings + m->point), .agrees = 1};
+            continue;
+        }
         out[i].dev = here && m->dev == m->mi_dev ? here->dev : m->dev;
         if (!out[i].agrees) {
             h->all_agree = 0;

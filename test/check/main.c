@@ -8,6 +8,7 @@ int main(void)
     SRunner *runner = srunner_create(suite_lookup());
 
     srunner_add_suite(runner, suite_build());
+    srunner_add_suite(runner, suite_bundle());
     srunner_add_suite(runner, suite_facts());
     srunner_add_suite(runner, suite_manifest());
     srunner_add_suite(runner, suite_policy());

@@ -5,6 +5,7 @@
 #include <check.h>
 
 Suite *suite_build(void);
+Suite *suite_bundle(void);
 Suite *suite_facts(void);
 Suite *suite_lookup(void);
 Suite *suite_manifest(void);
