@@ -37,6 +37,16 @@ check-units: $(BUILD)/check-units
 check-e2e: all $(progs)
 	$(Q)BUILD=$(BUILD) /usr/bin/python3 -B test/e2e/harness.py
 
+bench_stage := $(addprefix $(BUILD)/bench/,timed copy bcast)
+$(BUILD)/bench/%: bench/stage/%.c
+	$(say) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(MPICC) -std=gnu11 -D_GNU_SOURCE -Wall -Wextra $(WERROR) -O2 -g $< -o $@
+
+.PHONY: bench-stage
+bench-stage: all $(bench_stage)
+	$(Q)BUILD=$(BUILD) /usr/bin/python3 -B bench/stage/run.py $(BENCH)
+
 demo: packages
 	+$(Q)$(MAKE) --no-print-directory all
 	$(Q)BUILD=$(BUILD) bench/demo.sh
