@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -133,13 +134,27 @@ static void read_piece(struct source *s, const struct piece *piece)
         else if (errno != EINTR)
             error = errno;
     }
-    memset(to + done, 0, piece->size - done);
+    /* To the next file's place, too: the same files give the same chunks. */
+    const uint64_t end = piece->chunk_off + piece->size, gap = from->size ? -end & 7 : 8;
+    memset(to + done, 0, piece->size - done + gap);
     pthread_mutex_lock(&f->lock);
     if (error && !f->error)
         f->error = error;
     if (--f->left == 0 && f->fd >= 0)
         close_last(f, from);
     pthread_mutex_unlock(&f->lock);
+}
+
+/* Chunks are used over and over, and all of them: large pages are a thousand faults less for each. */
+void *chunk_new(void)
+{
+    const size_t huge = (size_t)2 << 20;
+    void *p;
+
+    if (posix_memalign(&p, huge, SOURCE_CHUNK + huge) != 0)
+        memory_check(NULL);
+    madvise(p, SOURCE_CHUNK, MADV_HUGEPAGE);
+    return p;
 }
 
 static void digest(const void *chunk, uint64_t bytes, XXH128_canonical_t *out)
@@ -274,7 +289,7 @@ struct source *source_start(const struct built *built, void (*idle)(void))
         s->files[i].fd = -1;
     }
     for (unsigned i = 0; i < SOURCE_RING; i++)
-        s->ring[i] = memory_new(1, SOURCE_CHUNK + CHUNK_DIGEST);
+        s->ring[i] = chunk_new();
     if (!built->bundle)
         cut(s);
     pthread_mutex_init(&s->lock, NULL);

@@ -41,6 +41,9 @@ static inline uint64_t chunk_bytes(uint64_t data_size, uint64_t n)
     return left < SOURCE_CHUNK ? left : SOURCE_CHUNK;
 }
 
+/* Memory for a chunk and its digest: heap, not zeroed. */
+void *chunk_new(void);
+
 /* The digest behind the chunk's bytes is theirs. */
 bool chunk_is_whole(const void *chunk, uint64_t bytes);
 

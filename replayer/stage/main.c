@@ -260,7 +260,7 @@ static void stream(struct job *j, struct source *source, struct outcome *o)
     uint64_t laying_bytes = 0;
 
     for (int i = 0; i < 2 && !source; i++)
-        own[i] = memory_check(malloc(SOURCE_CHUNK + CHUNK_DIGEST));
+        own[i] = chunk_new();
     for (uint64_t at = 0, n = 0; at < total; at += SOURCE_CHUNK, n++) {
         const uint64_t bytes = chunk_bytes(total, n);
         char *chunk = source ? source_next(source) : own[n % 2];

@@ -61,6 +61,14 @@ class Pack(StageCase):
             self.assertEqual([l for l in self.touching(lines, self.src) if not l.startswith(("execve", "getcwd"))], [])
             self.dlcache("unstage", d)
 
+    def test_nothing_of_other_files_lies_between_files(self):
+        big = self.file("big", random.Random(1).randbytes(5 * CHUNK))
+        image, _ = self.pack(self.manifest([big, self.file("xyz", "xyz"), self.file("empty"), self.file("nine", "123456789")]))
+        with open(image, "rb") as f:
+            whole = f.read()
+        index, data = struct.unpack_from("<QQ", whole, 32)
+        self.assertEqual(whole[index + 5 * CHUNK:index + data], b"xyz" + bytes(5) + bytes(8) + b"123456789" + bytes(7))
+
     def test_trees_given_twice_or_one_below_the_other(self):
         self.tree()
         one, _ = self.pack("--tree", self.src)
