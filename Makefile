@@ -35,6 +35,9 @@ deps := jansson libxxhash
 # libarchive is loaded when a bundle is read: only its headers are needed.
 dep_cflags = $(shell $(PKG_CONFIG) --cflags $(deps) libarchive)
 dep_libs = $(shell $(PKG_CONFIG) --libs $(deps))
+# Every node of a job starts the stager at once: what can be a part of it is not looked for.
+static = $(if $(filter /%,$(shell $(CC) -print-file-name=lib$(1).a)),-l:lib$(1).a,-l$(1))
+own_libs = $(filter -L%,$(dep_libs)) $(call static,jansson) $(call static,xxhash)
 
 # Three ways to compile: for our own programs; for the preloaded library; for what has no C library at all.
 host_cflags = $(base) $(san) $(dep_cflags)
@@ -106,11 +109,11 @@ $(BUILD)/dlcache-run: $(call obj,bare,$(run))
 
 $(BUILD)/dlcache: $(call obj,host,$(command))
 	$(say) LD $@
-	$(Q)$(CC) $(san) -pthread $(LDFLAGS) $^ $(dep_libs) -ldl -o $@
+	$(Q)$(CC) $(san) -pthread $(LDFLAGS) $^ $(own_libs) -ldl -o $@
 
 $(BUILD)/dlcache-stage: $(call obj,mpi,$(stage))
 	$(say) LD $@
-	$(Q)$(MPICC) $(san) -pthread -Wl,-z,now $(LDFLAGS) $^ $(dep_libs) -ldl -o $@
+	$(Q)$(MPICC) $(san) -pthread -Wl,-z,now $(LDFLAGS) $^ $(own_libs) -ldl -o $@
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
