@@ -268,7 +268,7 @@ static void stream(struct job *j, struct source *source, struct outcome *o)
         if (laying)
             lay_chunk(j, laying, laying_bytes, o);
         if (j->team.nodes > 1)
-            team_wait(&request);
+            team_wait_chunk(&request);
         /* The chunk before is laid down, and has been sent. */
         if (laying && source)
             source_release(source);

@@ -50,7 +50,8 @@ int team_check_singleton(int size)
     return 0;
 }
 
-void team_wait(MPI_Request *request)
+/* `longest`: of a nap, nanoseconds. */
+static void wait_napping(MPI_Request *request, long longest)
 {
     /* Short naps first: most waits are for a chunk that is on its way. */
     long nap = 20000;
@@ -61,10 +62,20 @@ void team_wait(MPI_Request *request)
     while (!done) {
         team_look();
         nanosleep(&(struct timespec){0, nap}, NULL);
-        if (nap < 5000000)
+        if (nap < longest)
             nap += nap / 8;
         MPI_Test(request, &done, MPI_STATUS_IGNORE);
     }
+}
+
+void team_wait(MPI_Request *request)
+{
+    wait_napping(request, 5000000);
+}
+
+void team_wait_chunk(MPI_Request *request)
+{
+    wait_napping(request, 200000);
 }
 
 /* What was said is in a pipe to mpiexec, which stops forwarding when a rank aborts: it is to be read first. A second at

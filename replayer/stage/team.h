@@ -53,6 +53,9 @@ void team_broadcast(const struct team *t, void *buf, uint64_t bytes);
 /* The same, begun; team_wait ends it. `bytes` fits an int. */
 MPI_Request team_broadcast_begin(const struct team *t, void *buf, uint64_t bytes);
 void team_wait(MPI_Request *request);
+/* The same for one of many on their way: a broadcast goes on only while its ranks look at it, in many steps; whoever
+ * naps holds the others up. */
+void team_wait_chunk(MPI_Request *request);
 
 /* Of all leaders, who all call it: the least value; the sum. */
 int team_least(const struct team *t, int value);
