@@ -107,6 +107,21 @@ static bool is_answered(const struct dlc_node *n)
     return n->flags & (DLC_N_STAT | DLC_N_FROZEN) || n->children > 0;
 }
 
+/* Whatever is mounted there, all that the image says of what is below holds: it comes from a bundle. */
+static bool is_above_bundle(const struct image *im, uint32_t dir)
+{
+    for (uint32_t i = dir; i < im->node_count; i++) {
+        uint32_t up = i;
+        if ((im->nodes[i].flags & (DLC_N_STAT | DLC_N_MADE)) != DLC_N_STAT && i != dir)
+            continue;
+        while (up > dir) /* parents come before their children */
+            up = im->nodes[up].parent;
+        if (up == dir && im->nodes[i].flags & (DLC_N_STAT | DLC_N_MADE))
+            return false;
+    }
+    return true;
+}
+
 /* Something is mounted here where the reader had nothing mounted: what the image says of it does not hold. */
 static void hide_mounts(const struct view *view, const struct mounts *mounts, uint8_t *dirty, struct dlc_state *h)
 {
@@ -119,7 +134,8 @@ static void hide_mounts(const struct view *view, const struct mounts *mounts, ui
         lookup(view, p->point, strlen(p->point), LOOKUP_NOFOLLOW | LOOKUP_CHANGED, &found);
         for (uint32_t i = 0; i < im->mount_count && !known; i++)
             known = text_is(im, im->mounts[i].point, im->mounts[i].point_len, p->point);
-        if (found.node == DLC_NONE || found.node == 0 || known || !is_answered(&im->nodes[found.node]))
+        if (found.node == DLC_NONE || found.node == 0 || known || !is_answered(&im->nodes[found.node]) ||
+            is_above_bundle(im, found.node))
             continue;
         dirty[found.node] |= DLC_D_SELF;
         h->any_dirty = 1;

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tarfile
 
-from harness import PYTHON, environment
+from harness import MPIEXEC, PYTHON, environment
 from staging import StageCase
 
 CHUNK = 4 << 20
@@ -241,6 +241,26 @@ class Bundle(StageCase):
         packed, said = self.staged(image, ranks=3)
         self.assertNotIn("warning", said)
         self.assertEqual(self.looked(packed + "/run"), seen)
+
+    def test_whatever_is_mounted_above_the_prefix(self):
+        self.put("a", b"a\n")
+        archive, out = self.tar(), self.path("out")
+        script = """
+            mount -t tmpfs none "$1"
+            test $PMI_RANK = 0 || mount -t tmpfs none "%s"
+            "$0" stage --dir "$1" --bundle "$2" --at "$3" >$4.stage.$PMI_RANK
+            D=$(cat $4.stage.0)
+            { $D/run cat "$3/a"; $D/run stat -c %%d "$3" "$3/a"; stat -c %%d "%s"; } >$4.$PMI_RANK""" % (self.src, self.src)
+        result = self.run_command([MPIEXEC, "-n", "2", "unshare", "-m", "sh", "-ec", script, self.command("x")[0], self.place,
+                                   archive, self.at, out])
+        self.assertNotIn("warning", result.stderr)
+        devices = []
+        for rank in range(2):
+            with open("%s.%d" % (out, rank)) as f:
+                text, top, file, above = f.read().splitlines()
+            self.assertEqual([text, top, file], ["a", above, above])
+            devices.append(above)
+        self.assertNotEqual(*devices)
 
     def test_another_archive_is_another_stage(self):
         one, two = (self.members(("a", text), name=name) for name, text in (("1.tar", b"one"), ("2.tar", b"two")))
