@@ -131,6 +131,7 @@ struct writer {
     size_t count;
     struct strings strings;
     struct mounts mounts;
+    char *bundle;             /* the path of its prefix; NULL: none */
     struct dlc_mount *mount;
     size_t mount_count, mount_capacity;
     struct dlc_node *nodes;
@@ -181,17 +182,17 @@ static uint32_t put_mount(struct writer *w, uint64_t dev, const struct mount_poi
  * comes from a bundle is there on every node, whatever the node has mounted. */
 static uint32_t mount_of(struct writer *w, const struct tree_node *n)
 {
-    const bool made = n->flags & DLC_N_MADE;
-    char *path = tree_path(made ? w->plan->bundle : n);
     const struct mount_point none = {.point = (char *)"/", .type = (char *)"", .source = (char *)"",
                                      .root = (char *)"/"};
-    const struct mount_point bundle = {.point = path, .type = (char *)DLC_MOUNT_BUNDLE, .source = (char *)"",
+    const struct mount_point bundle = {.point = w->bundle, .type = (char *)DLC_MOUNT_BUNDLE, .source = (char *)"",
                                        .root = (char *)"/", .dev = dev_of(n)};
-    const struct mount_point *m = made ? &bundle : mounts_of(&w->mounts, path) ?: &none;
-    const uint32_t mount = put_mount(w, dev_of(n), m);
 
+    if (n->flags & DLC_N_MADE)
+        return put_mount(w, dev_of(n), &bundle);
+    char *path = tree_path(n);
+    const struct mount_point *m = mounts_of(&w->mounts, path);
     free(path);
-    return mount;
+    return put_mount(w, dev_of(n), m ? m : &none);
 }
 
 static void put_stat(struct dlc_node *n, const struct statx *x)
@@ -377,6 +378,7 @@ int write_index(struct tree *t, const struct image_plan *p, struct built *out, c
         return -1;
     }
     number(&w, t);
+    w.bundle = p->bundle ? tree_path(p->bundle) : NULL;
     put_string(&w.strings, "", 0);
     write_nodes(&w);
     struct dlc_object *objects = write_objects(&w);
@@ -421,6 +423,7 @@ int write_index(struct tree *t, const struct image_plan *p, struct built *out, c
     free(w.mount);
     free(w.order);
     free_strings(&w.strings);
+    free(w.bundle);
     mounts_free(&w.mounts);
     return result;
 }

@@ -22,5 +22,9 @@ check 1 "$build/dlcache" diff a.json b.json
 check 1 "$build/dlcache" diff --json a.json b.json
 head -c 3000 a.json >cut.json
 check 2 "$build/dlcache" show cut.json
+tar -cf a.tar a.json b.json
+check 0 "$build/dlcache" pack --bundle a.tar --at /nowhere/dlcache -o a.image
+head -c 2000 a.tar >cut.tar
+check 2 "$build/dlcache" pack --bundle cut.tar --at /nowhere/dlcache -o a.image
 check 1 "$build/dlcache" unstage /dev/shm/dlcache-0/none
 check 2 "$build/dlcache" nonsense
