@@ -8,6 +8,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -191,6 +192,7 @@ def main():
         with open(os.path.join(o.data, "results"), "w") as f:
             json.dump(inside(o), f)
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # cleans up
     o.data = tempfile.mkdtemp(prefix="dlcache-bench.", dir="/var/tmp")
     try:
         for name in set(o.sets.split(",")) | {"small"}:
