@@ -148,18 +148,28 @@ static void put_trouble(const struct notes *notes, const struct collect_report *
               "dlcache:   dlcache record --include /usr ...\n", stderr);
 }
 
-static void put_bytecode(const struct manifest *m)
+/* Commands are to be copied: never cut. */
+static void put_bytecode(const char *output, const struct manifest *m)
 {
-    const struct manifest_entry *first;
-    const uint64_t n = bytecode_missing(m, &first);
+    enum { NAMED = 3 };
+    struct bytecode b;
 
-    if (n == 0)
-        return;
-    char *path = text_plain(first->path);
-    fprintf(stderr, "dlcache: %" PRIu64 " Python module%s no bytecode, and %s compiled at every start:\n"
-            "dlcache:   %s\ndlcache: python3 -m compileall DIRECTORY makes it\n",
-            n, plural(n, " has", "s have"), plural(n, "is", "are"), path);
-    free(path);
+    bytecode_of(m, &b);
+    const size_t n = b.absent + b.stale;
+    if (n)
+        fprintf(stderr, "dlcache: %zu Python module%s compiled at every start, for want of bytecode:\n", n,
+                plural(n, " is", "s are"));
+    if (b.stale)
+        fprintf(stderr, "dlcache: (of %zu there is some, but not of the source as it is now)\n", b.stale);
+    for (size_t i = 0; i < b.count && i < NAMED; i++) {
+        char *command = bytecode_command(m, &b.places[i]);
+        fprintf(stderr, "dlcache:   %s\n", command);
+        free(command);
+    }
+    if (b.count > NAMED)
+        fprintf(stderr, "dlcache:   and %zu more (dlcache show %s)\n", b.count - NAMED,
+                strcmp(output, "-") == 0 ? "M" : output);
+    bytecode_free(&b);
 }
 
 /* The last lines: where the pilot wrote in directories that would else be frozen. What writes there costs the file
@@ -198,7 +208,7 @@ int recording_write(const char *output, const struct collect_request *request)
         put_kept(output, m, &report);
         put_left_out(&report);
         put_trouble(request->notes, &report);
-        put_bytecode(m);
+        put_bytecode(output, m);
         name_volatiles(output, m, &report);
     } else {
         fprintf(stderr, "dlcache: %s\n", error);

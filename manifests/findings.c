@@ -1,6 +1,5 @@
 #include "manifests/findings.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uthash.h>
@@ -173,130 +172,6 @@ static void find_twice(const struct manifest *m, struct findings *f)
         qsort(f->twice, f->twice_count, sizeof *f->twice, by_twice);
 }
 
-/* --- what is compiled again ------------------------------------------------------------------------------------- */
-
-/* The program's own script is never kept as bytecode. */
-static bool is_command(const struct manifest *m, const char *path)
-{
-    for (size_t i = 0; i < m->command_count; i++) {
-        const char *word = m->command[i];
-        const size_t n = strlen(word), k = strlen(path);
-        if (n && n <= k && strcmp(path + k - n, word) == 0 && (word[0] == '/' || path[k - n - 1] == '/'))
-            return true;
-    }
-    return false;
-}
-
-static bool has_bytecode(const struct manifest *m, const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *start;
-
-    if (asprintf(&start, "%.*s/__pycache__/%.*s.", (int)(slash - path), path, (int)(strlen(slash) - 4), slash + 1) < 0)
-        memory_check(NULL);
-    bool found = false;
-    for (size_t i = name_lower(m, start); i < m->entry_count && !found; i++) {
-        if (strncmp(m->entries[i].path, start, strlen(start)) != 0)
-            break;
-        found = m->entries[i].kind == MANIFEST_BYTECODE;
-    }
-    free(start);
-    return found;
-}
-
-/* A whole package where it is one, or else the directory. */
-static size_t compiled_together(const struct manifest_entry *e)
-{
-    const size_t directory = (size_t)(strrchr(e->path, '/') - e->path);
-    struct name_place p;
-
-    return name_of(e, &p) && p.place < directory ? p.place : directory ? directory : 1;
-}
-
-static int by_files(const void *x, const void *y)
-{
-    const struct finding_source *a = x, *b = y;
-
-    return a->files != b->files ? (a->files < b->files ? 1 : -1) : strcmp(a->directory, b->directory);
-}
-
-static int by_directory(const void *x, const void *y)
-{
-    return strcmp(((const struct finding_source *)x)->directory, ((const struct finding_source *)y)->directory);
-}
-
-static void add_source(struct findings *f, const char *path, size_t len)
-{
-    struct finding_source *last = f->source_count ? &f->sources[f->source_count - 1] : NULL;
-
-    /* The entries are sorted: those of a package follow each other. */
-    if (!last || strlen(last->directory) != len || memcmp(last->directory, path, len) != 0) {
-        f->sources = memory_grow(f->sources, &f->source_capacity, f->source_count + 1, sizeof *f->sources);
-        last = &f->sources[f->source_count++];
-        *last = (struct finding_source){.directory = memory_bytes(path, len)};
-    }
-    last->files++;
-}
-
-/* Those of single files in one directory do not, where a package comes between. */
-static void merge_sources(struct findings *f)
-{
-    size_t n = 0;
-
-    if (f->source_count)
-        qsort(f->sources, f->source_count, sizeof *f->sources, by_directory);
-    for (size_t i = 0; i < f->source_count; i++) {
-        if (n == 0 || strcmp(f->sources[n - 1].directory, f->sources[i].directory) != 0) {
-            f->sources[n++] = f->sources[i];
-            continue;
-        }
-        f->sources[n - 1].files += f->sources[i].files;
-        free(f->sources[i].directory);
-    }
-    f->source_count = n;
-    if (n)
-        qsort(f->sources, n, sizeof *f->sources, by_files);
-}
-
-static void find_sources(const struct manifest *m, struct findings *f)
-{
-    for (size_t i = 0; i < m->entry_count; i++) {
-        const struct manifest_entry *e = &m->entries[i];
-        const size_t n = strlen(e->path);
-        if (e->kind == MANIFEST_MODULE && e->counts.open && n > 3 && strcmp(e->path + n - 3, ".py") == 0 &&
-            !is_command(m, e->path) && !has_bytecode(m, e->path))
-            add_source(f, e->path, compiled_together(e));
-    }
-    merge_sources(f);
-}
-
-/* A word of a shell. */
-static void put_word(FILE *f, const char *text)
-{
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+,=@%:";
-
-    if (!text[strspn(text, plain)]) {
-        fputs(text, f);
-        return;
-    }
-    putc('\'', f);
-    for (; *text; text++)
-        *text == '\'' ? (void)fputs("'\\''", f) : (void)putc(*text, f);
-    putc('\'', f);
-}
-
-char *findings_compile(const char *directory)
-{
-    char *text = NULL;
-    size_t size;
-    FILE *f = memory_check(open_memstream(&text, &size));
-
-    fputs("python3 -m compileall -q ", f);
-    put_word(f, directory);
-    fclose(f);
-    return memory_check(text);
-}
-
 /* --- all -------------------------------------------------------------------------------------------------------- */
 
 void findings_of(const struct manifest *m, struct findings *f)
@@ -305,17 +180,15 @@ void findings_of(const struct manifest *m, struct findings *f)
     find_searches(m, f);
     find_paths(m, f);
     find_twice(m, f);
-    find_sources(m, f);
+    bytecode_of(m, &f->bytecode);
 }
 
 void findings_free(struct findings *f)
 {
     for (size_t i = 0; i < f->twice_count; i++)
         free_twice(&f->twice[i]);
-    for (size_t i = 0; i < f->source_count; i++)
-        free(f->sources[i].directory);
     free(f->searches);
     free(f->paths);
     free(f->twice);
-    free(f->sources);
+    bytecode_free(&f->bytecode);
 }

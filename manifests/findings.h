@@ -2,6 +2,7 @@
 #ifndef DLCACHE_FINDINGS_H
 #define DLCACHE_FINDINGS_H
 
+#include "manifests/bytecode.h"
 #include "manifests/manifest.h"
 
 /* A name that was looked for in several directories. */
@@ -24,12 +25,6 @@ struct finding_twice {
     size_t count, capacity;
 };
 
-/* Python sources that were read, and have no bytecode: a directory, or a package's. */
-struct finding_source {
-    char *directory;
-    size_t files;
-};
-
 struct findings {
     struct finding_search *searches; /* the longest first */
     size_t search_count, search_capacity;
@@ -37,15 +32,11 @@ struct findings {
     size_t path_count, path_capacity;
     struct finding_twice *twice; /* by name */
     size_t twice_count, twice_capacity;
-    struct finding_source *sources; /* most files first */
-    size_t source_count, source_capacity;
+    struct bytecode bytecode;    /* that Python did not find, or not take */
 };
 
 /* The manifest stays the caller's, to be kept as long as the findings. */
 void findings_of(const struct manifest *m, struct findings *f);
 void findings_free(struct findings *f);
-
-/* The command that makes the bytecode below that directory: heap. */
-char *findings_compile(const char *directory);
 
 #endif

@@ -74,15 +74,16 @@ static json_t *twice_json(const struct findings *f)
     return array;
 }
 
-static json_t *sources_json(const struct findings *f)
+static json_t *bytecode_json(const struct manifest *m, const struct bytecode *b)
 {
     json_t *array = memory_check(json_array());
 
-    for (size_t i = 0; i < f->source_count; i++) {
+    for (size_t i = 0; i < b->count; i++) {
         json_t *o = memory_check(json_object());
-        char *command = findings_compile(f->sources[i].directory);
-        text_set(o, "directory", f->sources[i].directory);
-        json_object_set_new(o, "files", number(f->sources[i].files));
+        char *command = bytecode_command(m, &b->places[i]);
+        text_set(o, "directory", b->places[i].directory);
+        json_object_set_new(o, "files", number(b->places[i].absent + b->places[i].stale));
+        json_object_set_new(o, "stale", number(b->places[i].stale));
         text_set(o, "command", command);
         free(command);
         json_array_append_new(array, o);
@@ -125,7 +126,7 @@ json_t *manifest_show_json(const struct manifest *m)
     json_object_set_new(root, "searches", searches_json(&found));
     json_object_set_new(root, "search_paths", paths_json(&found));
     json_object_set_new(root, "twice", twice_json(&found));
-    json_object_set_new(root, "uncompiled", sources_json(&found));
+    json_object_set_new(root, "uncompiled", bytecode_json(m, &found.bytecode));
     findings_free(&found);
     totals_free(&t);
     return root;

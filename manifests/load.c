@@ -234,7 +234,8 @@ static bool load_entry(struct loader *l, const json_t *o)
     ok = ok && get_kind(l, o, &kind);
     struct manifest_entry *e = ok ? manifest_add(l->m, path, kind) : NULL;
     free(path);
-    if (!e || !get_bool(l, o, "volatile", &e->is_volatile) || !get_stat(l, o, e) || !get_digest(l, o, e) ||
+    if (!e || !get_bool(l, o, "volatile", &e->is_volatile) || !get_bool(l, o, "stale", &e->is_stale) ||
+        !get_stat(l, o, e) || !get_digest(l, o, e) ||
         !get_text(l, o, "target", OPTIONAL, &e->target) || !get_text(l, o, "soname", OPTIONAL, &e->soname) ||
         !get_list(l, o, "needed", OPTIONAL, &e->needed, &e->needed_count) || !get_counts(l, o, &e->counts) ||
         !get_count(l, o, "order", &e->order) || !get_count(l, o, "first_ns", &e->first_ns) ||
@@ -247,6 +248,8 @@ static bool load_entry(struct loader *l, const json_t *o)
     e->pilots = (uint32_t)pilots;
     if (e->is_volatile && kind != MANIFEST_DIRECTORY)
         return wrong(l, "only a directory can be volatile");
+    if (e->is_stale && kind != MANIFEST_BYTECODE)
+        return wrong(l, "only bytecode can be stale");
     return true;
 }
 

@@ -44,6 +44,7 @@ struct manifest_entry {
     char *path;
     enum manifest_kind kind;
     bool is_volatile;     /* directory: the pilot wrote in it */
+    bool is_stale;        /* bytecode: that of another source than was there (manifests/bytecode.h) */
     bool has_stat;        /* size, mtime_ns and mode are known (never for absent) */
     bool has_digest;      /* regular file that was read whole when recorded */
     uint64_t size;        /* bytes */

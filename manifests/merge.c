@@ -197,6 +197,7 @@ static void complete(struct manifest_entry *e, struct manifest_entry *old)
     if (!e->has_digest && old->has_digest) {
         e->has_digest = true;
         memcpy(e->digest, old->digest, sizeof e->digest);
+        e->is_stale = old->is_stale; /* that takes reading it, too */
     }
     if (!e->soname) {
         e->soname = old->soname;

@@ -190,6 +190,8 @@ static void put_entry(FILE *f, const struct manifest_entry *e)
     put_text(f, ",", "kind", manifest_kind_names[e->kind]);
     if (e->is_volatile)
         fputs_unlocked(",\"volatile\":true", f);
+    if (e->is_stale)
+        fputs_unlocked(",\"stale\":true", f);
     if (e->has_stat)
         put_stat(f, e);
     if (e->has_digest)

@@ -171,13 +171,15 @@ static void put_twice(const struct findings *found, FILE *f, size_t top)
 }
 
 /* Commands are to be copied: never cut. */
-static void put_sources(const struct findings *found, FILE *f, size_t top)
+static void put_bytecode(const struct manifest *m, const struct bytecode *b, FILE *f, size_t top)
 {
-    if (found->source_count && top)
-        fputs("\nPython sources without bytecode: every process compiles them; this makes it\n", f);
-    for (size_t i = 0; i < found->source_count && i < top; i++) {
-        char *command = findings_compile(found->sources[i].directory);
-        fprintf(f, "%9zu  ", found->sources[i].files);
+    if (b->count && top)
+        fputs("\nPython modules without bytecode: every process compiles them; this makes it\n", f);
+    if (b->stale && top)
+        fprintf(f, "(of %zu there is some, but not of the source as it is now)\n", b->stale);
+    for (size_t i = 0; i < b->count && i < top; i++) {
+        char *command = bytecode_command(m, &b->places[i]);
+        fprintf(f, "%9zu  ", b->places[i].absent + b->places[i].stale);
         put_text(f, command, SIZE_MAX);
         putc('\n', f);
         free(command);
@@ -225,7 +227,7 @@ void manifest_show(const struct manifest *m, FILE *f, size_t top)
     put_searches(&found, f, top);
     put_paths(&found, f);
     put_twice(&found, f, top);
-    put_sources(&found, f, top);
+    put_bytecode(m, &found.bytecode, f, top);
     findings_free(&found);
     totals_free(&t);
 }

@@ -238,3 +238,25 @@ size_t text_put(FILE *f, const char *bytes, size_t width, enum text_cut cut)
     free(text);
     return used + (longer ? 1 : 0);
 }
+
+void text_put_word(FILE *f, const char *bytes)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+,=@%:";
+    char *shown = text_plain(bytes);
+    const bool can_be_shown = strcmp(shown, bytes) == 0;
+
+    if (*bytes && !bytes[strspn(bytes, plain)]) {
+        fputs(bytes, f);
+    } else if (can_be_shown) {
+        putc('\'', f);
+        for (const char *p = bytes; *p; p++)
+            *p == '\'' ? (void)fputs("'\\''", f) : (void)putc(*p, f);
+        putc('\'', f);
+    } else {
+        fputs("$'", f);
+        for (const unsigned char *p = (const unsigned char *)bytes; *p; p++)
+            *p < ' ' || *p > '~' || *p == '\'' || *p == '\\' ? (void)fprintf(f, "\\x%02x", *p) : (void)putc(*p, f);
+        putc('\'', f);
+    }
+    free(shown);
+}

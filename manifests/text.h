@@ -37,4 +37,7 @@ enum text_cut { TEXT_CUT_BEGIN, TEXT_CUT_END };
 /* Puts text_plain(bytes) in at most `width` columns, cut with an ellipsis where it is longer. The columns used. */
 size_t text_put(FILE *f, const char *bytes, size_t width, enum text_cut cut);
 
+/* A word of a shell, to be copied from a terminal: quoted where it must be. What cannot be shown stands as $'\xHH'. */
+void text_put_word(FILE *f, const char *bytes);
+
 #endif

@@ -22,6 +22,9 @@ static int read_all(int fd, void *buffer, struct contents *c)
             rc = -errno;
         if (n <= 0)
             break;
+        const size_t room = sizeof c->head - c->head_len, more = (size_t)n < room ? (size_t)n : room;
+        memcpy(c->head + c->head_len, buffer, more);
+        c->head_len += more;
         bytes += (uint64_t)n;
         XXH3_128bits_update(state, buffer, (size_t)n);
     }

@@ -12,6 +12,8 @@ struct contents {
     struct elf_facts elf; /* the caller frees it with elf_facts_free */
     bool has_digest;
     uint8_t digest[16];  /* XXH3-128, canonical */
+    uint8_t head[16];    /* its first bytes, where there is a digest */
+    size_t head_len;
 };
 
 /* Opens a regular file (not through a symlink) and reads its facts; with `digest` all of its bytes as well. 0, or

@@ -9,6 +9,7 @@
 
 #include "contents.h"
 #include "facts/memory.h"
+#include "manifests/bytecode.h"
 
 static int64_t in_ns(struct timespec t)
 {
@@ -137,6 +138,18 @@ static enum manifest_kind kind_of(const struct place *p, const struct manifest_e
     return place_is_python(p) ? MANIFEST_MODULE : MANIFEST_DATA;
 }
 
+/* Python goes by the time and the size of the source, through a symlink where it is one. */
+static bool is_stale(const char *path, const struct contents *c)
+{
+    char *source = bytecode_source(path);
+    struct stat st;
+    const bool stale = source && stat(source, &st) == 0 &&
+                       bytecode_is_stale(c->head, c->head_len, st.st_mtim.tv_sec, (uint64_t)st.st_size);
+
+    free(source);
+    return stale;
+}
+
 static void fill_file(struct manifest_entry *e, const struct place *p, void *buffer, struct collect_report *report)
 {
     const bool used = e->counts.open || e->counts.load || e->counts.exec || e->counts.write;
@@ -157,6 +170,7 @@ static void fill_file(struct manifest_entry *e, const struct place *p, void *buf
         e->has_digest = true;
         memcpy(e->digest, c.digest, sizeof e->digest);
         report->bytes += e->size;
+        e->is_stale = e->kind == MANIFEST_BYTECODE && is_stale(p->path, &c);
     }
     if (e->kind == MANIFEST_SHARED_OBJECT) {
         e->soname = c.elf.soname;

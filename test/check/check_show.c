@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "facts/memory.h"
+#include "manifests/bytecode.h"
 #include "manifests/package.h"
 #include "manifests/show.h"
 #include "manifests/text.h"
@@ -156,6 +157,121 @@ START_TEST(texts_fit_their_columns)
 }
 END_TEST
 
+static const struct {
+    const char *bytes, *word;
+} words[] = {
+    {"/sw/a-b_c.d", "/sw/a-b_c.d"},
+    {"", "''"},
+    {"/a b", "'/a b'"},
+    {"it's $HOME", "'it'\\''s $HOME'"},
+    {"/é", "'/é'"},
+    {"/\xff'\n", "$'/\\xff\\x27\\x0a'"},
+};
+
+START_TEST(words_of_a_shell)
+{
+    char *text;
+    size_t n;
+    FILE *f = memory_check(open_memstream(&text, &n));
+
+    text_put_word(f, words[_i].bytes);
+    fclose(f);
+    ck_assert_str_eq(text, words[_i].word);
+    free(text);
+}
+END_TEST
+
+/* --- bytecode ---------------------------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *path, *source;
+} sources[] = {
+    {"/a/__pycache__/m.cpython-311.pyc", "/a/m.py"},
+    {"/a/__pycache__/m.cpython-311.opt-2.pyc", "/a/m.py"},
+    {"/__pycache__/__init__.pypy39.pyc", "/__init__.py"},
+    {"/a/__pycache__/m.pyc", NULL}, /* no tag */
+    {"/a/__pycache__/m.cpython-311.py", NULL},
+    {"/a/__pycache__/m", NULL},
+    {"/a/__pycache__", NULL},
+    {"/a/m.cpython-311.pyc", NULL},
+};
+
+START_TEST(source_of_bytecode)
+{
+    char *source = bytecode_source(sources[_i].path);
+
+    if (sources[_i].source)
+        ck_assert_str_eq(source, sources[_i].source);
+    else
+        ck_assert_ptr_null(source);
+    free(source);
+}
+END_TEST
+
+/* PEP 552: magic, flags, and time and size of the source, or a hash; little-endian. */
+static const struct {
+    uint8_t head[BYTECODE_HEAD];
+    size_t len;
+    int64_t mtime_s;
+    uint64_t size;
+    bool stale;
+} heads[] = {
+    {{0xa7, 13, 13, 10, 0, 0, 0, 0, 0x78, 0x56, 0x34, 0x92, 0x10, 1, 0, 0}, 16, 0x92345678, 0x110, false},
+    {{0xa7, 13, 13, 10, 0, 0, 0, 0, 0x78, 0x56, 0x34, 0x92, 0x10, 1, 0, 0}, 16, 0x92345679, 0x110, true},
+    {{0xa7, 13, 13, 10, 0, 0, 0, 0, 0x78, 0x56, 0x34, 0x92, 0x10, 1, 0, 0}, 16, 0x92345678, 0x111, true},
+    /* 32 bits of each */
+    {{0xa7, 13, 13, 10, 0, 0, 0, 0, 0x78, 0x56, 0x34, 0x92, 0x10, 1, 0, 0}, 16, 0x192345678, 0x100000110, false},
+    {{0xa7, 13, 13, 10, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0}, 16, -1, 0, false},
+    {{0xa7, 13, 13, 10, 1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8}, 16, 99, 99, false}, /* by a hash that nobody checks */
+    {{0xa7, 13, 13, 10, 3, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8}, 16, 99, 99, false}, /* by one that is checked */
+    {{0xa7, 13, 13, 10, 1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8}, 15, 99, 99, true},  /* cut off */
+    {{0}, 0, 0, 0, true},
+};
+
+START_TEST(stale_bytecode)
+{
+    ck_assert_int_eq(bytecode_is_stale(heads[_i].head, heads[_i].len, heads[_i].mtime_s, heads[_i].size),
+                     heads[_i].stale);
+}
+END_TEST
+
+#define FILE_OF(path, kind) "{\"path\":\"" path "\",\"kind\":\"" kind "\",\"counts\":{\"open\":1}}"
+#define LOOKED_AT(path, kind) "{\"path\":\"" path "\",\"kind\":\"" kind "\",\"counts\":{\"stat\":1}}"
+#define STALE(path) "{\"path\":\"" path "\",\"kind\":\"bytecode\",\"stale\":true,\"counts\":{\"open\":1}}"
+#define P "/sw/lib/python3.11/site-packages/"
+
+START_TEST(modules_without_bytecode)
+{
+    struct manifest *m = from_text(HEAD "\"interpreter\":\"/sw/bin/python3.11\",\"entries\":["
+        FILE_OF(P "a/__init__.py", "module") "," STALE(P "a/__pycache__/__init__.cpython-311.pyc") ","
+        FILE_OF(P "a/sub/b.py", "module") "," FILE_OF(P "a/sub/__pycache__/b.cpython-311.pyc", "absent") ","
+        FILE_OF(P "a/sub/__pycache__/b.cpython-312.pyc", "absent") ","       /* counts once */
+        FILE_OF(P "good.py", "module") "," FILE_OF(P "__pycache__/good.cpython-311.pyc", "bytecode") ","
+        FILE_OF(P "script.py", "module") ","                                  /* never looked for */
+        FILE_OF(P "seen.py", "module") "," LOOKED_AT(P "__pycache__/seen.cpython-311.pyc", "absent") ","
+        LOOKED_AT(P "unread.py", "module") "," STALE(P "__pycache__/unread.cpython-311.pyc") ","
+        FILE_OF(P "z.py", "symlink") "," FILE_OF(P "__pycache__/z.cpython-311.opt-1.pyc", "absent") "]}");
+    struct bytecode b;
+
+    bytecode_of(m, &b);
+    ck_assert_uint_eq(b.absent, 2);
+    ck_assert_uint_eq(b.stale, 1);
+    ck_assert_uint_eq(b.count, 2);
+    char *first = bytecode_command(m, &b.places[0]), *second = bytecode_command(m, &b.places[1]);
+    ck_assert_str_eq(first, "/sw/bin/python3.11 -m compileall -q -f " P "a");
+    ck_assert_str_eq(second, "/sw/bin/python3.11 -m compileall -q -o 1 /sw/lib/python3.11/site-packages");
+    free(first);
+    free(second);
+    free(m->interpreter);
+    m->interpreter = memory_text("/bin/dash");
+    first = bytecode_command(m, &b.places[0]);
+    ck_assert_str_eq(first, "python3 -m compileall -q -f " P "a");
+    free(first);
+    bytecode_free(&b);
+    manifest_free(m);
+}
+END_TEST
+
 Suite *suite_show(void)
 {
     Suite *suite = suite_create("show");
@@ -165,5 +281,9 @@ Suite *suite_show(void)
     tcase_add_test(c, totals_for_programs);
     tcase_add_test(c, absurd_sums_do_not_wrap);
     tcase_add_loop_test(c, texts_fit_their_columns, 0, COUNT(puts_of));
+    tcase_add_loop_test(c, words_of_a_shell, 0, COUNT(words));
+    tcase_add_loop_test(c, source_of_bytecode, 0, COUNT(sources));
+    tcase_add_loop_test(c, stale_bytecode, 0, COUNT(heads));
+    tcase_add_test(c, modules_without_bytecode);
     return suite;
 }

@@ -163,6 +163,8 @@ struct manifest *full(void)
     e->pilots = 2;
     e = manifest_add(m, "/sw/lib", MANIFEST_DIRECTORY);
     e->is_volatile = true;
+    e = manifest_add(m, "/sw/__pycache__/m.cpython-311.pyc", MANIFEST_BYTECODE);
+    e->is_stale = true;
     e = manifest_add(m, "/sw/a", MANIFEST_SYMLINK);
     e->target = memory_text("lib/\xff");
     return m;

@@ -83,16 +83,17 @@ class Show(Compare):
                             "for n in ('p k.sub', 'one'): importlib.import_module(n)\n" % (tree + "/site-packages"))
         command = [PYTHON, script]
         env = environment(PYTHONDONTWRITEBYTECODE="1")
+        real = os.path.realpath(PYTHON)
         self.record(self.path("m.json"), command, include=[tree], env=env)
         told = json.loads(self.dlcache("show", "--json", self.path("m.json")).stdout)["uncompiled"]
         self.assertEqual([(t["directory"], t["files"], t["command"]) for t in told],
                          [(tree + "/site-packages/p k", 2,
-                           "python3 -m compileall -q '%s/site-packages/p k'" % tree),
-                          (tree + "/site-packages", 1, "python3 -m compileall -q %s/site-packages" % tree)])
+                           "%s -m compileall -q '%s/site-packages/p k'" % (real, tree)),
+                          (tree + "/site-packages", 1, "%s -m compileall -q %s/site-packages" % (real, tree))])
         for t in told:
             self.assertIn("%9d  %s\n" % (t["files"], t["command"]),
                           self.dlcache("show", self.path("m.json")).stdout)
-            self.run_command(["sh", "-c", t["command"].replace("python3", PYTHON, 1)])
+            self.run_command(["sh", "-c", t["command"]])
         self.record(self.path("m.json"), command, include=[tree], env=env)
         self.assertEqual(json.loads(self.dlcache("show", "--json", self.path("m.json")).stdout)["uncompiled"], [])
 

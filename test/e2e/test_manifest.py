@@ -122,7 +122,7 @@ class Schema(Manifest):
     def test_the_schema_refuses_what_the_command_refuses(self):
         digest = "0" * 31
         good = [small(), small(entry()), small(entry(size=1, mtime_ns=-1, mode=0o100644)),
-                small(entry(kind="directory", volatile=True)),
+                small(entry(kind="directory", volatile=True)), small(entry(kind="bytecode", stale=True)),
                 small({"path_escaped": "/\\xff\\\\", "kind": "absent"}),
                 small(entry(kind="shared-object", needed=["a", {"escaped": "\\xff"}])), small(unknown={"x": 1}),
                 small(search=[{"name": "PATH", "value_escaped": "\\xff"}])]
@@ -136,7 +136,8 @@ class Schema(Manifest):
                small(entry(path_escaped="/a")), small({"path_escaped": "/\\y", "kind": "data"}),
                small({"path_escaped": "/\\x0", "kind": "data"}), small({"path_escaped": "/\\x00", "kind": "data"}),
                small({"path_escaped": "a", "kind": "data"}), small(entry(kind="file")), small(entry(kind=1)),
-               small(entry(volatile=True)), small(entry(size=1)), small(entry(size=-1, mtime_ns=0, mode=0)),
+               small(entry(volatile=True)), small(entry(stale=True)), small(entry(size=1)),
+               small(entry(size=-1, mtime_ns=0, mode=0)),
                small(entry(size=2 ** 63, mtime_ns=0, mode=0)), small(entry(size=1, mtime_ns=0, mode=65536)),
                small(entry(kind="absent", size=1, mtime_ns=0, mode=0)), small(entry(xxh3_128=digest)),
                small(entry(xxh3_128=digest + "G")), small(entry(needed="a")), small(entry(counts=[])),

@@ -332,25 +332,71 @@ class Paths(Record):
             self.assertEqual(len(entries[cached[0]].get("xxh3_128", "")), 32)
             self.assertEqual([p for p, e in entries.items() if "volatile" in e], [])
 
+    def told_of_bytecode(self, code, env, *args):
+        """What record says of it, and the commands that it gives."""
+        out, self.found = self.pilot(PYTHON, *args, "-c", code, env=env)
+        lines = out.stderr.splitlines()
+        first = next((i for i, line in enumerate(lines) if "for want of bytecode" in line), len(lines))
+        return [line for line in lines[first:] if " -m " not in line], \
+            [line[len("dlcache:   "):] for line in lines[first:] if " -m " in line]
+
     def test_modules_without_bytecode_are_named(self):
-        """Where Python cannot keep it, every start compiles: somebody should know."""
+        """Where Python cannot keep it, every start compiles: somebody should know. The command given makes it."""
         for name in ("package/__init__", "package/module", "other"):
             self.write("tree/%s.py" % name, "X = 1\n")
         code = "import other, package.module"
         env = environment(PYTHONPATH=self.tree, PYTHONDONTWRITEBYTECODE=1)
-        out, _ = self.pilot(PYTHON, "-c", code, env=env)
-        self.assertIn("dlcache: 3 Python modules have no bytecode, and are compiled at every start:\n"
-                      "dlcache:   %s/other.py\n"
-                      "dlcache: python3 -m compileall DIRECTORY makes it\n" % self.tree, out.stderr)
+        text = "dlcache: %s compiled at every start, for want of bytecode:"
+        make = os.path.realpath(PYTHON) + " -m compileall -q " + self.tree
+        self.assertEqual(self.told_of_bytecode(code, env), ([text % "3 Python modules are"], [make + "/package", make]))
         self.run_command([PYTHON, "-m", "compileall", "-q", self.tree + "/package"])
-        out, _ = self.pilot(PYTHON, "-c", code, env=env)
-        self.assertIn("dlcache: 1 Python module has no bytecode, and is compiled at every start:\n"
-                      "dlcache:   %s/other.py\n" % self.tree, out.stderr)
+        self.assertEqual(self.told_of_bytecode(code, env), ([text % "1 Python module is"], [make]))
+        self.run_command(make.split())
+        self.assertEqual(self.told_of_bytecode(code, env), ([], []))
+        # Optimised code is another file.
+        optimised = make.replace(" -q", " -q -o 1")
+        self.assertEqual(self.told_of_bytecode(code, env, "-O"),
+                         ([text % "3 Python modules are"], [optimised + "/package", optimised]))
+        self.run_command(optimised.split())
+        self.assertEqual(self.told_of_bytecode(code, env, "-O"), ([], []))
         # A script is always compiled, and has none.
-        self.run_command([PYTHON, "-m", "compileall", "-q", self.tree])
         script = self.write("tree/script.py", code)
         out, _ = self.pilot(PYTHON, script, env=env)
         self.assertNotIn("bytecode", out.stderr)
+
+    def test_stale_bytecode_is_named(self):
+        """Bytecode that Python does not take, because the source is not the one that it was made of."""
+        names = ("by_time", "by_size", "cut", "good", "unchecked")
+        for name in names:
+            self.write("tree/%s.py" % name, "X = 1\n")
+        self.run_command([PYTHON, "-m", "compileall", "-q", self.tree])
+        self.run_command([PYTHON, "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash",
+                          self.tree + "/unchecked.py"])
+        for name, time in (("by_time", 1000000000), ("unchecked", 1000000000)):
+            os.utime(self.path("tree/%s.py" % name), (time, time))
+        was = os.stat(self.path("tree/by_size.py"))
+        self.write("tree/by_size.py", "X = 10\n")
+        os.utime(self.path("tree/by_size.py"), ns=(was.st_atime_ns, was.st_mtime_ns))
+        cache = self.path("tree/__pycache__/%s.cpython-%d%d.pyc")
+        version = subprocess.run([PYTHON, "-c", "import sys; print(*sys.version_info[:2])"], stdout=subprocess.PIPE,
+                                 text=True, check=True).stdout.split()
+        os.truncate(cache % ("cut", int(version[0]), int(version[1])), 10)
+        code = "import " + ", ".join(names)
+        env = environment(PYTHONPATH=self.tree, PYTHONDONTWRITEBYTECODE=1)
+        make = os.path.realpath(PYTHON) + " -m compileall -q -f " + self.tree
+        self.assertEqual(self.told_of_bytecode(code, env), (
+            ["dlcache: 3 Python modules are compiled at every start, for want of bytecode:",
+             "dlcache: (of 3 there is some, but not of the source as it is now)"], [make]))
+        self.assertEqual(sorted(os.path.basename(p).split(b".")[0] for p, e in self.found.items() if e.get("stale")),
+                         [b"by_size", b"by_time", b"cut"])
+        # Those and no others were read: Python agrees.
+        self.assertEqual(sorted(p for p in self.found if p.endswith(b".py") and "open" in self.found[p]["counts"]),
+                         [b"by_size.py", b"by_time.py", b"cut.py"])
+        show = self.dlcache("show", self.manifest).stdout
+        self.assertIn("Python modules without bytecode: every process compiles them; this makes it\n"
+                      "(of 3 there is some, but not of the source as it is now)\n        3  %s\n" % make, show)
+        self.run_command(make.split())
+        self.assertEqual(self.told_of_bytecode(code, env), ([], []))
 
     def test_what_is_told_fits_a_terminal(self):
         self.write("tree/data", "x")
