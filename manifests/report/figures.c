@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "facts/memory.h"
+#include "manifests/bytecode.h"
 #include "manifests/report/parts.h"
 #include "manifests/text.h"
 
@@ -161,6 +162,23 @@ static json_t *top_entries(const struct manifest *m, uint64_t (*figure)(const st
     return array;
 }
 
+/* How many modules, of how many the bytecode is stale, and the command that makes it. */
+static json_t *bytecode(const struct manifest *m)
+{
+    json_t *array = memory_check(json_array());
+    struct bytecode b;
+
+    bytecode_of(m, &b);
+    for (size_t i = 0; i < b.count && i < TOP; i++) {
+        char *command = bytecode_command(m, &b.places[i]);
+        json_array_append_new(array, memory_check(json_pack("[IIo]", (json_int_t)(b.places[i].absent + b.places[i].stale),
+            (json_int_t)b.places[i].stale, report_text(command, strlen(command)))));
+        free(command);
+    }
+    bytecode_free(&b);
+    return array;
+}
+
 json_t *report_figures(const struct manifest *m)
 {
     json_t *o = memory_check(json_object());
@@ -170,6 +188,7 @@ json_t *report_figures(const struct manifest *m)
     report_packages(o, m);
     report_times(o, m);
     report_searches(o, m);
+    json_object_set_new(o, "bytecode", bytecode(m));
     json_object_set_new(o, "biggest", top_entries(m, bytes_of));
     json_object_set_new(o, "busiest", top_entries(m, calls_of));
     return o;

@@ -59,6 +59,9 @@ const drawTables = () => {
         {title: ""}], parts, 20, "Search paths of the environment"));
     if (data.search_left)
         byId("search").append(html("p", {class: "what"}, count(data.search_left) + " more are not shown."));
+    byId("bytecode").append(table([number("modules"), number("of another source"), path("this makes it")],
+        data.bytecode.map(b => [[count(b[0]), b[0] / data.bytecode[0][0]], b[1] ? count(b[1]) : "\u2013", b[2]]), 10,
+        "Python modules without bytecode"));
     byId("biggest").append(table([path("file"), number("bytes")],
         data.biggest.map(f => [f[0], [size(f[1]), f[1] / data.biggest[0][1]]]), 10, "The biggest files"));
     byId("busiest").append(table([path("path"), number("calls")],

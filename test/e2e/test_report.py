@@ -280,6 +280,16 @@ class Figures(Report):
             ["LD_LIBRARY_PATH", "1", "/sw/a", "2", ""], ["", "2", "/sw/b", "1", ""],
             ["", "3", "/sw/a", "2", "again: as place 1"], ["", "4", "/sw/d", "0", ""]])
 
+    def test_modules_without_bytecode(self):
+        cache = PACKAGES + "np/__pycache__/"
+        stale = dict(entry(cache + "b.cpython-311.pyc", "bytecode", 10, 4, 4, open=1), stale=True)
+        m = manifest(entry(PACKAGES + "np/a.py", "module", 10, 1, 1, open=1), stale,
+                     entry(cache + "a.cpython-311.pyc", "absent", None, 2, 2, open=1),
+                     entry(PACKAGES + "np/b.py", "module", 10, 3, 3, open=1), interpreter="/sw/bin/python3.11")
+        cells = [td.text() for td in self.browse(self.page(m)).id("bytecode").all("td")]
+        self.assertEqual(cells, ["2", "1", "/sw/bin/python3.11 -m compileall -q -f " + PACKAGES + "np"])
+        self.assertEqual(self.browse(self.page(SMALL)).id("bytecode").text(), "None.")
+
     def test_paths_that_stand_out(self):
         document = self.browse(self.page(SMALL))
         self.assertEqual(self.rows(document, "biggest")[0], [PACKAGES + "numpy/core.so", "6.0 MB"])
