@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/options.h"
@@ -23,18 +22,6 @@ static const char usage[] =
     "  -h, --help    show this\n"
     "\n"
     "Exit status: 0 nothing changed, 1 something did, 2 trouble.\n";
-
-static void progress(size_t done, size_t total)
-{
-    enum { WIDTH = 40 };
-    const size_t full = total ? done * WIDTH / total : WIDTH;
-    char bar[WIDTH + 1];
-
-    memset(bar, '#', full);
-    memset(bar + full, ' ', WIDTH - full);
-    bar[WIDTH] = '\0';
-    fprintf(stderr, "\r[%s] %zu/%zu%s", bar, done, total, done == total ? "\n" : "");
-}
 
 static void tell_json(const struct verify *v)
 {
@@ -108,7 +95,7 @@ int verb_verify(int argc, char **argv)
     struct manifest *m = cli_manifest(argv[first]);
     if (!m)
         return 2;
-    const struct verify_options o = {jobs, digest, isatty(STDERR_FILENO) ? progress : NULL};
+    const struct verify_options o = {jobs, digest};
     const struct diff_style style = {colours, all ? SIZE_MAX : top, "the manifest", "the file system"};
     status = verify(m, &o, json, &style);
     manifest_free(m);

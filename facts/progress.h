@@ -8,6 +8,8 @@
 /* `done` of `total` bytes; called as often as one likes. `where`: what is behind the figures ("4 nodes"), or NULL. */
 void progress_bytes_at(uint64_t done, uint64_t total, const char *where);
 void progress_bytes(uint64_t done, uint64_t total);
+/* The same of things that are counted: "entries". */
+void progress_count(uint64_t done, uint64_t total, const char *things);
 /* The line goes away; before anything else is printed, too. */
 void progress_end(void);
 

@@ -6,6 +6,7 @@
 #include "facts/memory.h"
 #include "manifests/diff.h"
 #include "manifests/package.h"
+#include "manifests/search_path.h"
 #include "manifests/text.h"
 
 /* %a and %b are what the two are called. */
@@ -89,82 +90,25 @@ static void put_side(const struct teller *t, const char *colour, const char *sid
     fprintf(t->f, "%s\n", t->off);
 }
 
-struct elements {
-    char **list;
-    size_t count, capacity;
-};
-
-static struct elements split(const char *path)
+/* "~ 2 /sw/lib (was 1)"; false where only what stands there again makes the difference. */
+static bool put_path(const struct teller *t, const struct diff_head *h)
 {
-    struct elements e = {0};
+    const char *const colours[] = {t->red, t->green, ""};
+    struct search_path_changes changes;
 
-    for (const char *p = path;; p++) {
-        const size_t n = strcspn(p, ":");
-        e.list = memory_grow(e.list, &e.capacity, e.count + 1, sizeof *e.list);
-        e.list[e.count++] = memory_bytes(p, n);
-        p += n;
-        if (!*p)
-            return e;
-    }
-}
-
-static void free_elements(struct elements *e)
-{
-    for (size_t i = 0; i < e->count; i++)
-        free(e->list[i]);
-    free(e->list);
-}
-
-/* Its place, from 1; or 0. */
-static size_t place_of(const struct elements *e, const char *name)
-{
-    for (size_t i = 0; i < e->count; i++)
-        if (strcmp(e->list[i], name) == 0)
-            return i + 1;
-    return 0;
-}
-
-/* Its place among those that both have: what else came or went has moved nothing. */
-static size_t rank_of(const struct elements *e, const struct elements *other, const char *name)
-{
-    size_t rank = 0;
-
-    for (size_t i = 0; i < e->count; i++) {
-        rank += place_of(other, e->list[i]) != 0;
-        if (strcmp(e->list[i], name) == 0)
-            return rank;
-    }
-    return 0;
-}
-
-static void put_element(const struct teller *t, const char *colour, char sign, size_t place, const char *name)
-{
-    fprintf(t->f, "  %s%c %zu", colour, sign, place);
-    put_plain(t->f, " ", *name ? name : "(empty: the current directory)");
-}
-
-static void put_path(const struct teller *t, const struct diff_head *h)
-{
-    struct elements a = split(h->a), b = split(h->b);
-
-    for (size_t i = 0; i < a.count; i++) {
-        if (place_of(&b, a.list[i]))
-            continue;
-        put_element(t, t->red, '-', i + 1, a.list[i]);
-        fprintf(t->f, "%s\n", t->off);
-    }
-    for (size_t i = 0; i < b.count; i++) {
-        const size_t was = place_of(&a, b.list[i]);
-        if (was && rank_of(&a, &b, b.list[i]) == rank_of(&b, &a, b.list[i]))
-            continue;
-        put_element(t, was ? "" : t->green, was ? '~' : '+', i + 1, b.list[i]);
-        if (was)
-            fprintf(t->f, " (was %zu)\n", was);
+    search_path_compare(h->a, h->b, &changes);
+    for (size_t i = 0; i < changes.count; i++) {
+        const struct search_path_change *c = &changes.list[i];
+        fprintf(t->f, "  %s%c %zu", colours[c->what], "-+~"[c->what], c->place);
+        put_plain(t->f, " ", *c->element ? c->element : "(empty: the current directory)");
+        if (c->what == SEARCH_PATH_MOVED)
+            fprintf(t->f, " (was %zu)\n", c->was);
         else
             fprintf(t->f, "%s\n", t->off);
     }
-    free_elements(&a);
-    free_elements(&b);
+    const bool any = changes.count > 0;
+    search_path_free(&changes);
+    return any;
 }
 
 static void put_heads(const struct diff *d, const struct teller *t)
@@ -174,10 +118,8 @@ static void put_heads(const struct diff *d, const struct teller *t)
         fputs(t->bold, t->f);
         put_plain(t->f, "", h->name);
         fprintf(t->f, "%s\n", t->off);
-        if (h->is_path && h->a && h->b && *h->a && *h->b) {
-            put_path(t, h);
+        if (h->is_path && h->a && h->b && *h->a && *h->b && put_path(t, h))
             continue;
-        }
         put_side(t, t->red, t->a, h->a);
         put_side(t, t->green, t->b, h->b);
     }
@@ -306,6 +248,35 @@ void diff_print(const struct diff *d, FILE *f, const struct diff_style *style)
 
 /* --- for programs ----------------------------------------------------------------------------------------------- */
 
+static json_t *elements_json(const struct search_path_changes *changes, enum search_path_what what)
+{
+    json_t *array = memory_check(json_array());
+
+    for (size_t i = 0; i < changes->count; i++) {
+        const struct search_path_change *c = &changes->list[i];
+        if (c->what != what)
+            continue;
+        json_t *o = memory_check(json_object());
+        text_set(o, "element", c->element);
+        json_object_set_new(o, "place", json_integer((json_int_t)c->place));
+        if (what == SEARCH_PATH_MOVED)
+            json_object_set_new(o, "was", json_integer((json_int_t)c->was));
+        json_array_append_new(array, o);
+    }
+    return array;
+}
+
+static void path_json(json_t *o, const struct diff_head *h)
+{
+    struct search_path_changes changes;
+
+    search_path_compare(h->a, h->b, &changes);
+    json_object_set_new(o, "removed", elements_json(&changes, SEARCH_PATH_REMOVED));
+    json_object_set_new(o, "added", elements_json(&changes, SEARCH_PATH_ADDED));
+    json_object_set_new(o, "moved", elements_json(&changes, SEARCH_PATH_MOVED));
+    search_path_free(&changes);
+}
+
 static json_t *heads_json(const struct diff *d)
 {
     json_t *array = memory_check(json_array());
@@ -317,6 +288,8 @@ static json_t *heads_json(const struct diff *d)
             text_set(o, "a", d->heads[i].a);
         if (d->heads[i].b)
             text_set(o, "b", d->heads[i].b);
+        if (d->heads[i].is_path)
+            path_json(o, &d->heads[i]);
         json_array_append_new(array, o);
     }
     return array;

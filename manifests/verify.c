@@ -12,6 +12,7 @@
 #include <xxhash.h>
 
 #include "facts/memory.h"
+#include "facts/progress.h"
 
 #define STRIDE 64            /* entries that a thread takes at a time: neighbours are in one directory */
 #define PIECE (256 * 1024)   /* bytes read at once */
@@ -119,31 +120,23 @@ static void *look_at_some(void *argument)
     return NULL;
 }
 
-static void wait_for_all(struct work *w, void (*progress)(size_t, size_t))
+/* Tells how far it is ten times a second. */
+static void wait_for_all(struct work *w)
 {
     struct timespec until;
-    bool shown = false;
 
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec++;
     pthread_mutex_lock(&w->lock);
     while (w->running) {
-        if (!progress) {
-            pthread_cond_wait(&w->ended, &w->lock);
-            continue;
-        }
-        if (pthread_cond_timedwait(&w->ended, &w->lock, &until) != ETIMEDOUT)
-            continue;
-        progress(atomic_load(&w->done), w->m->entry_count);
-        shown = true;
-        clock_gettime(CLOCK_REALTIME, &until);
+        progress_count(atomic_load(&w->done), w->m->entry_count, "entries");
         until.tv_nsec += 100000000;
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
+        while (w->running && pthread_cond_timedwait(&w->ended, &w->lock, &until) != ETIMEDOUT)
+            ;
     }
     pthread_mutex_unlock(&w->lock);
-    if (shown)
-        progress(w->m->entry_count, w->m->entry_count);
+    progress_end();
 }
 
 /* As many threads as there is work for; those that can be had, if it is one. */
@@ -161,7 +154,7 @@ static int run(struct work *w, const struct verify_options *options)
         error = pthread_create(&threads[started], NULL, look_at_some, w);
     w->running = started;
     pthread_mutex_unlock(&w->lock);
-    wait_for_all(w, options->progress);
+    wait_for_all(w);
     for (unsigned i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
     return started ? 0 : error;

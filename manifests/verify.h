@@ -8,8 +8,6 @@
 struct verify_options {
     unsigned jobs; /* files in flight, 1 to 256 */
     bool digest;   /* read all contents that the manifest knows; else those of the same size and another time */
-    /* Called now and then while it takes more than a second, by the caller's thread; or NULL. */
-    void (*progress)(size_t done, size_t total);
 };
 
 /* Could not be looked at. */
@@ -25,7 +23,7 @@ struct verify {
     size_t trouble_count;
 };
 
-/* 0; or an errno where no thread could be started. m stays the caller's, to be kept as long. */
+/* Says on a terminal how far it is (facts/progress.h). 0; or an errno where no thread could be started. m stays the caller's, to be kept as long. */
 int verify_manifest(const struct manifest *m, const struct verify_options *options, struct verify *v);
 void verify_free(struct verify *v);
 

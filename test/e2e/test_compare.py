@@ -150,7 +150,18 @@ class Diff(Compare):
         text, told = self.told(with_path("/a:/b:/c:/d"), with_path("/new:/b:/a:/d:"))
         self.assertEqual(text, "PYTHONPATH\n  - 3 /c\n  + 1 /new\n  ~ 2 /b (was 2)\n  ~ 3 /a (was 1)\n"
                                "  + 5 (empty: the current directory)\n")
-        self.assertEqual(told["head"], [{"name": "PYTHONPATH", "a": "/a:/b:/c:/d", "b": "/new:/b:/a:/d:"}])
+        self.assertEqual(told["head"], [{
+            "name": "PYTHONPATH", "a": "/a:/b:/c:/d", "b": "/new:/b:/a:/d:",
+            "removed": [{"element": "/c", "place": 3}],
+            "added": [{"element": "/new", "place": 1}, {"element": "", "place": 5}],
+            "moved": [{"element": "/b", "place": 2, "was": 2}, {"element": "/a", "place": 3, "was": 1}]}])
+        # An element that stands there again.
+        text, told = self.told(with_path("/a:/b"), with_path("/a:/b:/a"))
+        self.assertEqual(text, "PYTHONPATH\n  A: /a:/b\n  B: /a:/b:/a\n")
+        # Not set at all, and set to nothing.
+        text, told = self.told(with_path("/a"), small())
+        self.assertEqual(text, "PYTHONPATH\n  A: /a\n  B: (not set)\n")
+        self.assertEqual((told["head"][0]["removed"], told["head"][0]["added"]), ([{"element": "/a", "place": 1}], []))
 
     def test_long_lists_are_cut(self):
         a, b = small(), small(*(found("/sw/f%02d" % i, "data") for i in range(30)))
@@ -366,6 +377,7 @@ class Verify(Compare):
             os.close(slave)
             os.close(master)
         n = len(self.parsed(self.m)["entries"])
-        self.assertTrue(shown.endswith("\r[%s] %d/%d\r\n" % ("#" * 40, n, n)), shown)
-        self.assertGreater(shown.count("\r["), 1)
+        self.assertRegex(shown, r"\r\x1b\[K\[[#-]{30}\] +\d+ %%  \d+ of %d entries" % n)
+        self.assertGreater(shown.count("entries"), 1)
+        self.assertTrue(shown.endswith("\r\x1b[K"), shown)
         self.assertEqual(self.slowly(subprocess.PIPE).stderr, b"")
