@@ -6,11 +6,12 @@
 #include "manifests/diff.h"
 
 static const char usage[] =
-    "usage: dlcache diff [-n N] [--all] [--color=WHEN] [--json] A B\n"
+    "usage: dlcache diff [--new] [-n N] [--all] [--color=WHEN] [--json] A B\n"
     "Say how the manifests A and B differ: the interpreter, the search paths, the policy and the mounts; names that\n"
     "lead to another file; what moved as a whole; and the rest by cause and package. When, how often and by how many\n"
     "processes something was touched makes no difference.\n"
     "\n"
+    "  --new         nothing of what is only in A: B is what production missed, and A its pilot\n"
     "  -n, --top N   at most N lines of a package (default: 10)\n"
     "  --all         all of them\n"
     "  --color=WHEN  auto (on a terminal; the default), always, never\n"
@@ -19,11 +20,14 @@ static const char usage[] =
     "\n"
     "Exit status: 0 the same, 1 they differ, 2 trouble.\n";
 
-static int compare(const struct manifest *a, const struct manifest *b, bool json, const struct diff_style *style)
+static int compare(const struct manifest *a, const struct manifest *b, bool json, bool new,
+                   const struct diff_style *style)
 {
     struct diff d;
 
     diff_manifests(a, b, &d);
+    if (new)
+        diff_keep_new(&d);
     const int differ = !diff_is_same(&d);
     if (json)
         cli_json(diff_json(&d));
@@ -35,10 +39,11 @@ static int compare(const struct manifest *a, const struct manifest *b, bool json
 
 int verb_diff(int argc, char **argv)
 {
-    bool json = false, all = false, colours = cli_colours();
+    bool json = false, all = false, new = false, colours = cli_colours();
     unsigned top = 10;
     const struct cli_option options[] = {{"json", 0, CLI_NOTHING, &json},
                                          {"all", 0, CLI_NOTHING, &all},
+                                         {"new", 0, CLI_NOTHING, &new},
                                          {"top", 'n', CLI_NUMBER, &top},
                                          {"color", 0, CLI_WHEN, &colours},
                                          {NULL, 0, CLI_NOTHING, NULL}};
@@ -51,7 +56,7 @@ int verb_diff(int argc, char **argv)
         return cli_wrong(argv[0], "it takes two manifests");
     struct manifest *a = cli_manifest(argv[first]), *b = a ? cli_manifest(argv[first + 1]) : NULL;
     const struct diff_style style = {.colours = colours, .top = all ? SIZE_MAX : top};
-    status = b ? compare(a, b, json, &style) : 2;
+    status = b ? compare(a, b, json, new, &style) : 2;
     manifest_free(a);
     manifest_free(b);
     return status;

@@ -165,6 +165,16 @@ void diff_manifests(const struct manifest *a, const struct manifest *b, struct d
     diff_relate(d, b);
 }
 
+void diff_keep_new(struct diff *d)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < d->line_count; i++)
+        if (d->lines[i].cause != DIFF_ONLY_A)
+            d->lines[n++] = d->lines[i];
+    d->line_count = n;
+}
+
 bool diff_is_same(const struct diff *d)
 {
     return d->head_count == 0 && d->line_count == 0 && d->move_count == 0 && d->shadow_count == 0;

@@ -67,6 +67,9 @@ void diff_manifests(const struct manifest *a, const struct manifest *b, struct d
 void diff_free(struct diff *d);
 bool diff_is_same(const struct diff *d);
 
+/* Forgets what B did not touch: what is left is new in B. */
+void diff_keep_new(struct diff *d);
+
 /* The parts of it. Two entries of one file: why they differ, or DIFF_NONE. */
 enum diff_cause diff_entries(const struct manifest_entry *a, const struct manifest_entry *b);
 void diff_add(struct diff *d, enum diff_cause cause, const struct manifest_entry *a, const struct manifest_entry *b);

@@ -24,14 +24,6 @@ class Misses(Case):
             m = json.load(f)
         return m, {e["path"][len(self.tree) + 1:]: e for e in m["entries"] if e["path"].startswith(self.tree)}
 
-    def merged(self, *names):
-        """The union of manifests: of what both know, the later one's."""
-        manifests = [self.load(n)[0] for n in names]
-        entries = {e["path"]: e for m in manifests for e in m["entries"]}
-        union = dict(manifests[0], entries=[entries[p] for p in sorted(entries)])
-        union["policy"]["prefixes"] = sorted({p for m in manifests for p in m["policy"]["prefixes"]})
-        return self.write("merged.json", json.dumps(union))
-
     CODE = ("import os, sys, common, rare\nos.path.exists(sys.argv[1] + '/none')\nsys.path.insert(0, sys.argv[1] + '/sub')\n"
             "import late\nprint(common.A, rare.B, late.C, open(sys.argv[1] + '/looked-at').read(), end='')")
 
@@ -72,12 +64,26 @@ class Misses(Case):
         again = self.load("again.json")[1]
         self.assertEqual(sorted(again), sorted(misses))
         self.assertEqual(again["looked-at"]["counts"], {"open": 1})
-        diff = self.dlcache("diff", self.pilot, self.path("misses.json"), status=1)
-        self.assertIn("rare.py", diff.stdout)
+        diff = json.loads(self.dlcache("diff", "--new", "--json", self.pilot, self.path("misses.json"), status=1).stdout)
+        self.assertEqual((diff["head"], {e["cause"] for e in diff["entries"]}), ([], {"only-b"}))
+        self.assertEqual({e["path"] for e in diff["entries"]},
+                         {self.tree + "/" + n for n in misses if n != "looked-at"} - {self.tree + "/"})
+        whole = self.dlcache("diff", self.pilot, self.path("misses.json"), status=1)
+        self.assertTrue(whole.stdout.startswith("only in A: "), whole.stdout)
+        text = self.dlcache("diff", "--new", self.pilot, self.path("misses.json"), status=1).stdout
+        self.assertTrue(text.startswith("only in B: %d\n" % len(diff["entries"])), text)
+        self.dlcache("diff", "--new", self.pilot, self.pilot)
         self.dlcache("unstage", d)
 
         # The next job has them.
-        d = self.stage(self.merged("pilot.json", "misses.json"))
+        self.dlcache("merge", "-o", self.path("merged.json"), self.pilot, self.path("misses.json"))
+        self.dlcache("merge", "-o", self.pilot, self.pilot, self.path("misses.json"))
+        with open(self.pilot, "rb") as f, open(self.path("merged.json"), "rb") as g:
+            self.assertEqual(f.read(), g.read())
+        head, entries = self.load("merged.json")
+        self.assertEqual((len(head["pilots"]), head["ranks"]), (2, 2))
+        self.assertEqual(entries["looked-at"]["counts"], {"stat": 1, "open": 2})
+        d = self.stage(self.path("merged.json"))
         out = self.dlcache("record", "-o", self.path("last.json"), *self.keep, "--", d + "/run", *command,
                            env=self.env())
         self.assertEqual(out.stdout, native.stdout)
