@@ -65,12 +65,13 @@ static long env_number(char *const *envp, const char *name)
 
 long settings_rank(char *const *envp)
 {
-    static const char *const names[] = {"PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID"};
+    static const char *const names[] = {"PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK"};
     long rank = -1;
 
     for (size_t i = 0; i < sizeof names / sizeof *names && rank < 0; i++)
         rank = env_number(envp, names[i]);
-    return rank;
+    /* A batch script has a SLURM_PROCID too, and is no task of a step. */
+    return rank < 0 && env_text(envp, "SLURM_STEP_ID") ? env_number(envp, "SLURM_PROCID") : rank;
 }
 
 void settings_read(struct settings *set, char *const *envp)

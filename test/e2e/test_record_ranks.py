@@ -48,7 +48,7 @@ class Ranks(Case):
         env = environment(DLCACHE_RECORD=self.path("spool"), LD_PRELOAD=os.path.join(os.path.dirname(DLCACHE), "libdlcache.so"),
                           LD_AUDIT=os.path.join(os.path.dirname(DLCACHE), "libdlcache-audit.so"))
         for rank, host in enumerate(("node1", "node2", "node2")):
-            script = "hostname %s && exec env SLURM_PROCID=%d cat %s/all" % (host, rank, self.tree)
+            script = "hostname %s && exec env SLURM_STEP_ID=0 SLURM_PROCID=%d cat %s/all" % (host, rank, self.tree)
             out = self.run_command(["unshare", "--uts", "--pid", "--fork", "--mount-proc", "sh", "-c", script], env=env)
             self.assertEqual(out.stdout, "x")
         self.dlcache("collect", self.path("spool"), "-o", self.path("m.json"), "--include", self.tree)
