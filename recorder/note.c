@@ -125,8 +125,9 @@ static int extend(struct recorder *r, uint64_t end)
     if (fd >= 0)
         sys_close(fd);
     if (rc) {
-        /* Out of descriptors is no reason to give up for good. */
-        if (rc != -EMFILE && rc != -ENFILE)
+        /* For good only where the storage is at its end: a process that is out of descriptors, somebody else or somewhere
+         * else shares the file with others, who can. */
+        if (rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG || rc == -EIO || rc == -EROFS || rc == -ENODEV)
             __atomic_store_n(&h->dead, 1, __ATOMIC_RELAXED);
         return rc;
     }

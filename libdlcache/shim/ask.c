@@ -275,6 +275,17 @@ static __attribute__((noinline)) bool was_answered(enum spool_op op, int dirfd, 
     return false;
 }
 
+/* Names mean other files there. A vfork child that called chroot has not done it for its parent: so "/" is looked at. */
+static bool in_another_root(void)
+{
+    struct statx root;
+
+    if (!__atomic_load_n(&shim.chrooted, __ATOMIC_ACQUIRE))
+        return false;
+    return sys_statx(AT_FDCWD, "/", 0, STATX_INO, &root) != 0 || root.stx_ino != shim.root_ino ||
+           dlc_device(root.stx_dev_major, root.stx_dev_minor) != shim.root_dev;
+}
+
 void shim_note_slow(enum spool_op op, bool failed, int dirfd, const char *path)
 {
     const enum spool_result result = !failed                              ? SPOOL_FOUND
@@ -282,7 +293,7 @@ void shim_note_slow(enum spool_op op, bool failed, int dirfd, const char *path)
                                                                            : SPOOL_FAILED;
     const long len = shim_strlen(path);
 
-    if (len > 0 && !was_answered(op, dirfd, path))
+    if (len > 0 && !was_answered(op, dirfd, path) && !in_another_root())
         recorder_note_at(&shim.recorder, op, result, dirfd, path, (size_t)len);
 }
 

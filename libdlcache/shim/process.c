@@ -93,7 +93,16 @@ int initgroups(const char *user, gid_t group)
 
 int chroot(const char *path)
 {
-    return left(REAL(chroot)(shim_original(path)));
+    struct statx root;
+    const bool first = shim.recording && !shim.chrooted && sys_statx(AT_FDCWD, "/", 0, STATX_INO, &root) == 0;
+    const int rc = left(REAL(chroot)(shim_original(path)));
+
+    if (rc == 0 && first) {
+        shim.root_dev = dlc_device(root.stx_dev_major, root.stx_dev_minor);
+        shim.root_ino = root.stx_ino;
+        __atomic_store_n(&shim.chrooted, true, __ATOMIC_RELEASE);
+    }
+    return rc;
 }
 
 int unshare(int flags)

@@ -69,13 +69,15 @@ struct shim {
     bool serving;
     bool recording;
     bool left;            /* the process sees other files now than its stage: see process.c */
+    bool chrooted;        /* a process with this memory has called chroot; root_*: what "/" was before */
+    uint64_t root_dev, root_ino;
     unsigned euid, egid;  /* when it attached */
     struct stage stage;
     struct recorder recorder;
     struct dlc_counts *counts; /* NULL: nobody asked for them */
 };
 
-extern struct shim shim; /* written by the constructor alone, but for `left` */
+extern struct shim shim; /* written by the constructor alone, but for what process.c sets */
 
 /* dlopen.c: whether objects are served there. Once, with the environment that the process began with. */
 void shim_dlopen_start(char *const *envp);

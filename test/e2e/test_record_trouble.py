@@ -3,7 +3,7 @@ import json
 import os
 import random
 
-from harness import PYTHON, Case, environment
+from harness import PROGS, PYTHON, Case, environment
 
 # Notes names without end; says after each hundred how far it is.
 ENDLESS = """\
@@ -130,6 +130,34 @@ class Trouble(Case):
         _, entries = self.pilot(PYTHON, "-c", code, self.tree)
         self.assertEqual(entries["data"]["counts"], {"stat": 1, "open": 1})
 
+    def test_children_made_in_other_ways(self):
+        """By calls that no handler sees, and left by those that clean up."""
+        for way in ("vfork", "vfork-exec", "posix_spawn", "clone", "daemon", "close_range", "clearenv"):
+            with self.subTest(way=way):
+                self.write("tree/" + way, "x")
+                out, entries = self.pilot(os.path.join(PROGS, "children"), way, self.tree)
+                self.assertEqual(out.stdout, "looked\n")
+                self.assertEqual((entries[way]["kind"], entries[way]["counts"]), ("data", {"stat": 1}))
+                self.assertEqual((entries["none-" + way]["kind"], entries["none-" + way]["counts"]), ("absent", {"stat": 1}))
+                self.assertNotIn("lost", out.stderr)
+                self.assertNotIn("damaged", out.stderr)
+
+    def test_another_root(self):
+        """What a child sees in another root has other names outside: nothing wrong is noted of it."""
+        self.write("tree/root/only-there", "x")
+        self.write("tree/both", "x")
+        code = ("import os, sys\ntop = sys.argv[1]\nif os.fork() == 0:\n    os.chroot(top + '/root')\n    os.chdir('/')\n"
+                "    for p in '/only-there', '/none', top + '/both', 'only-there':\n        os.path.exists(p)\n"
+                "    open('/only-there').close()\n    os._exit(0)\nprint(os.wait()[1])\nos.path.exists(top + '/after')")
+        out = self.dlcache("record", "-o", self.manifest, "--all", "--include", self.tree, "--", PYTHON, "-c", code, self.tree)
+        entries = self.entries()
+        self.assertEqual(out.stdout, "0\n")
+        paths = {e["path"] for e in self.head["entries"]}
+        self.assertEqual(paths & {"/only-there", "/none"}, set())
+        self.assertNotIn("both", entries)
+        self.assertNotIn("root/only-there", entries)
+        self.assertEqual(entries["after"]["kind"], "absent")
+
     def test_a_cleared_environment(self):
         """Such children are not noted. That something was started there, their parent has noted."""
         self.write("tree/data", "x")
@@ -152,6 +180,18 @@ class Trouble(Case):
         self.assertEqual(out.stdout, "x")
         self.assertNotIn("data", entries)
         self.assertIn("dlcache: not noted: 1 program that ran without the recorder:\ndlcache:   /usr/bin/cat\n", out.stderr)
+
+    def test_a_child_that_may_not_note_on(self):
+        """One that needs more room than there is in the file that it shares, and may not open that: its own notes are
+        lost, and none of its parent's."""
+        code = ("import os, sys\ntree = sys.argv[1]\nif os.fork() == 0:\n    %s\n    for i in range(9000):\n"
+                "        os.path.exists(tree + '/child-%%05d' %% i)\n    os._exit(0)\nprint(os.wait()[1])\n"
+                "for i in range(9000):\n    os.path.exists(tree + '/parent-%%05d' %% i)")
+        for become in "os.setgid(65534); os.setuid(65534)", "os.chdir('/proc/self'); os.chroot('fd')":
+            with self.subTest(become=become):
+                out, entries = self.pilot(PYTHON, "-c", code % become, self.tree)
+                self.assertEqual(out.stdout, "0\n")
+                self.assertEqual(len([n for n in entries if n.startswith("parent-")]), 9000, out.stderr)
 
     def test_other_name_spaces(self):
         self.write("tree/data", "x")
