@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/utsname.h>
 #include <time.h>
 
@@ -45,14 +46,35 @@ static size_t put_number(char *buf, size_t n, size_t size, uint64_t number)
     return put_text(buf, n, size, digits + d);
 }
 
-static int take_storage(int fd, uint64_t from, uint64_t bytes)
+/* Of a file system without fallocate (NFSv3, ext2). Zeros are appended, never written where a note may be already:
+ * others who do the same only make the file longer. */
+static int append_storage(int fd, uint64_t end)
 {
+    static const char zeros[4096];
+    struct stat st;
+    int rc;
+
+    while ((rc = sys_fstat(fd, &st)) == 0 && (uint64_t)st.st_size < end) {
+        const long n = sys_write(fd, zeros, sizeof zeros);
+        if (n < 0 && n != -EINTR)
+            return (int)n;
+    }
+    return rc;
+}
+
+/* Storage up to `end`; the descriptor is one with O_APPEND. */
+static int take_storage(int fd, uint64_t end)
+{
+    struct rlimit most;
     long rc;
 
+    /* Beyond that, a signal would come. */
+    if (sys_call(__NR_prlimit64, 0, RLIMIT_FSIZE, 0, (long)&most) == 0 && end > most.rlim_cur)
+        return -EFBIG;
     do
-        rc = sys_call(__NR_fallocate, fd, 0, from, bytes);
+        rc = sys_call(__NR_fallocate, fd, 0, 0, end);
     while (rc == -EINTR);
-    return (int)rc;
+    return rc == -EOPNOTSUPP || rc == -ENOSYS ? append_storage(fd, end) : (int)rc;
 }
 
 int recorder_open(struct recorder *r, const char *dir, const char *door, long rank)
@@ -75,11 +97,11 @@ int recorder_open(struct recorder *r, const char *dir, const char *door, long ra
         n = put_text(r->file, n, sizeof r->file, ".");
         n = put_text(r->file, n, sizeof r->file, door);
         put_text(r->file, n, sizeof r->file, SPOOL_SUFFIX);
-        fd = sys_openat(AT_FDCWD, r->file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+        fd = sys_openat(AT_FDCWD, r->file, O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     }
     if (fd < 0)
         return fd;
-    int rc = take_storage(fd, 0, CHUNK);
+    int rc = take_storage(fd, CHUNK);
     struct spool_header *h = NULL;
     if (rc == 0) {
         h = sys_mmap(SPOOL_MAX, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -120,14 +142,14 @@ static int extend(struct recorder *r, uint64_t end)
     if (end > h->size || __atomic_load_n(&h->dead, __ATOMIC_RELAXED))
         return -ENOSPC;
     const uint64_t want = (end + CHUNK - 1) / CHUNK * CHUNK;
-    int fd = sys_openat(AT_FDCWD, r->file, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
-    int rc = fd < 0 ? fd : take_storage(fd, 0, want);
+    int fd = sys_openat(AT_FDCWD, r->file, O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0);
+    int rc = fd < 0 ? fd : take_storage(fd, want);
     if (fd >= 0)
         sys_close(fd);
     if (rc) {
-        /* For good only where the storage is at its end: a process that is out of descriptors, somebody else or somewhere
-         * else shares the file with others, who can. */
-        if (rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG || rc == -EIO || rc == -EROFS || rc == -ENODEV)
+        /* For good only where the storage is at its end: a process that is out of descriptors, or somebody else, or in
+         * another root, shares the file with others, who can. */
+        if (rc == -ENOSPC || rc == -EDQUOT || rc == -EIO || rc == -EROFS)
             __atomic_store_n(&h->dead, 1, __ATOMIC_RELAXED);
         return rc;
     }
