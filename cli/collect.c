@@ -11,7 +11,7 @@
 #include "facts/memory.h"
 
 static const char usage[] =
-    "usage: dlcache collect [-o M] [--include P]... [--exclude P]... [--all] DIR\n"
+    "usage: dlcache collect [-o M] [--include P]... [--exclude P]... [--all] [-v] DIR\n"
     "Write the manifest M of what programs have noted in DIR. A program notes there when DLCACHE_RECORD=DIR is in its\n"
     "environment and it is attached; one that is served from a stage notes what the stage could not answer:\n"
     "\n"
@@ -26,6 +26,7 @@ static const char usage[] =
     "  --include P      keep what lies below P, on whatever file system\n"
     "  --exclude P      leave out what lies below P\n"
     "  --all            keep all but /proc, /sys, /dev, /run and the temporary directories\n"
+    "  -v, --verbose    name every path that is left out, and why\n"
     "  -h, --help       show this\n"
     "\n"
     "Kept by default: as by dlcache record. Exit status: 0, or 2 where there is no manifest to be had.\n";
@@ -36,6 +37,7 @@ static const char usage[] =
 struct options {
     const char *output, *dir;
     struct policy policy;
+    bool verbose;
 };
 
 /* 0 to go on, 1 when help was given, 2 for wrong usage. */
@@ -45,18 +47,19 @@ static int parse(struct options *o, int argc, char **argv)
     static const struct option longs[] = {
         {"output", required_argument, NULL, 'o'}, {"include", required_argument, NULL, INCLUDE},
         {"exclude", required_argument, NULL, EXCLUDE}, {"all", no_argument, NULL, ALL},
-        {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
+        {"verbose", no_argument, NULL, 'v'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
     };
     int c, rc = 0;
 
     optind = 1;
     opterr = 0;
-    while (rc == 0 && (c = getopt_long(argc, argv, ":o:h", longs, NULL)) != -1) {
+    while (rc == 0 && (c = getopt_long(argc, argv, ":o:vh", longs, NULL)) != -1) {
         switch (c) {
         case 'o': o->output = optarg; break;
         case INCLUDE: rc = recording_ask("collect", &o->policy.include, "--include", optarg, true); break;
         case EXCLUDE: rc = recording_ask("collect", &o->policy.exclude, "--exclude", optarg, false); break;
         case ALL: o->policy.all = true; break;
+        case 'v': o->verbose = true; break;
         case 'h': fputs(usage, stdout); return 1;
         case ':': return recording_wrong("collect", "a value is missing for the option", argv[optind - 1]);
         default: return recording_wrong("collect", "unknown option (see dlcache collect --help)", argv[optind - 1]);
@@ -81,6 +84,7 @@ static int collect_notes(struct options *o, const struct notes *notes)
         .started_ns = first ? first->start_ns - FILE_CLOCK_TICK_NS : 0,
         .environment = environ,
         .cwd = cwd ? cwd : "/",
+        .left_out = o->verbose ? recording_left_out : NULL,
     };
     const int rc = recording_write(o->output, &request);
 

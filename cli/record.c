@@ -15,7 +15,7 @@
 #include "replayer/attach/locate.h"
 
 static const char usage[] =
-    "usage: dlcache record [-o M] [--include P]... [--exclude P]... [--all] [--spool DIR] -- CMD...\n"
+    "usage: dlcache record [-o M] [--include P]... [--exclude P]... [--all] [--spool DIR] [-v] -- CMD...\n"
     "Run CMD and all its children, note every path that they look up, open or load, and write the manifest M.\n"
     "\n"
     "  -o, --output M   the manifest (default dlcache.json; \"-\": standard output). In it %r is the rank of MPI or\n"
@@ -24,6 +24,7 @@ static const char usage[] =
     "  --exclude P      leave out what lies below P\n"
     "  --all            keep all but /proc, /sys, /dev, /run and the temporary directories\n"
     "  --spool DIR      note below DIR while CMD runs (default: $TMPDIR, or /tmp)\n"
+    "  -v, --verbose    name every path that is left out, and why\n"
     "  -h, --help       show this\n"
     "\n"
     "Of a parallel program one command records all ranks of this node: dlcache record -- mpiexec -n 4 CMD. As a rank:\n"
@@ -36,6 +37,7 @@ struct options {
     const char *output, *spool;
     char *name; /* the output, of this rank; heap */
     struct policy policy;
+    bool verbose;
 };
 
 static int wrong(const char *what, const char *why)
@@ -50,19 +52,21 @@ static int parse(struct options *o, int argc, char **argv)
     static const struct option longs[] = {
         {"output", required_argument, NULL, 'o'}, {"include", required_argument, NULL, INCLUDE},
         {"exclude", required_argument, NULL, EXCLUDE}, {"all", no_argument, NULL, ALL},
-        {"spool", required_argument, NULL, SPOOL}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
+        {"spool", required_argument, NULL, SPOOL}, {"verbose", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
     };
     int c, rc = 0;
 
     optind = 1;
     opterr = 0;
-    while (rc == 0 && (c = getopt_long(argc, argv, "+:o:h", longs, NULL)) != -1) {
+    while (rc == 0 && (c = getopt_long(argc, argv, "+:o:vh", longs, NULL)) != -1) {
         switch (c) {
         case 'o': o->output = optarg; break;
         case INCLUDE: rc = recording_ask("record", &o->policy.include, "--include", optarg, true); break;
         case EXCLUDE: rc = recording_ask("record", &o->policy.exclude, "--exclude", optarg, false); break;
         case ALL: o->policy.all = true; break;
         case SPOOL: o->spool = optarg; break;
+        case 'v': o->verbose = true; break;
         case 'h': fputs(usage, stdout); return 1;
         case ':': return wrong("a value is missing for the option", argv[optind - 1]);
         default: return wrong("unknown option (see dlcache record --help)", argv[optind - 1]);
@@ -145,6 +149,7 @@ static int record(struct options *o, char **command, const char *dir, const char
             .exit_status = status,
             .environment = environ,
             .cwd = cwd ? cwd : "/",
+            .left_out = o->verbose ? recording_left_out : NULL,
         };
         rc = recording_write(o->name, &request);
         if (running)

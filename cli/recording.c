@@ -104,6 +104,14 @@ static void put_kept(const char *output, const struct manifest *m, const struct 
             r->directories, plural(r->directories, "y", "ies"), r->links, plural(r->links, "", "s"));
 }
 
+void recording_left_out(const char *path, const char *why)
+{
+    char *plain = text_plain(path);
+
+    fprintf(stderr, "dlcache: left out (%s): %s\n", why, plain);
+    free(plain);
+}
+
 static void put_left(uint64_t count, const char *why)
 {
     if (count)

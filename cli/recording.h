@@ -14,6 +14,9 @@ int recording_ask(const char *verb, struct policy_list *list, const char *option
  * unknown %, or a name that all ranks of a job would write to, one after the other. */
 int recording_name(const char *verb, const char *output, char **name);
 
+/* A request's left_out, for --verbose: names it. */
+void recording_left_out(const char *path, const char *why);
+
 /* Collects, writes the manifest, and says in a few lines on standard error what was kept, what was left out, and why.
  * 0, or 2 when it could not be written. */
 int recording_write(const char *output, const struct collect_request *request);

@@ -403,7 +403,7 @@ struct manifest *collect(const struct collect_request *request, struct collect_r
     const struct noted_file *first = notes_first(request->notes);
     struct manifest *m = manifest_new();
 
-    *report = (struct collect_report){0};
+    *report = (struct collect_report){.left_out = request->left_out};
     (void)mounts_read(&c.mounts, "/proc/self/mountinfo"); /* without it no entry has a mount */
     places_init(&c.places);
     lay_out(&c);

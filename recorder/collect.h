@@ -15,6 +15,9 @@ struct collect_request {
     int exit_status;
     char *const *environment;
     const char *cwd;         /* that the command ran in */
+    /* Called for each path that is left out, or NULL. Why: "local", "outside", "excluded", "never" (policy.h), "written"
+     * (by the pilot), "gone", "special" (a device, a socket, a pipe). */
+    void (*left_out)(const char *path, const char *why);
 };
 
 /* What the manifest holds, and what it does not: numbers of paths, and bytes of contents. */
@@ -22,6 +25,7 @@ struct collect_report {
     uint64_t files, links, directories, absent, volatiles;
     uint64_t bytes;      /* of files that were opened, loaded or executed */
     uint64_t left[POLICY_VERDICTS]; /* by the policy */
+    void (*left_out)(const char *path, const char *why); /* the request's */
     uint64_t written;    /* files that the pilot wrote */
     uint64_t gone;       /* found by the pilot, not there any more */
     uint64_t special;    /* sockets, devices, fifos */

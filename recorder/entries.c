@@ -90,14 +90,23 @@ static void count_left(const struct place *p, uint64_t started_ns, struct collec
 {
     if (!p->touched)
         return; /* only a directory in which something was written */
+    const enum place_fate_kind fate = place_fate(p, started_ns);
+    const char *why = NULL;
     if (p->verdict != POLICY_KEEP) {
         report->left[p->verdict]++;
-        return;
+        why = policy_verdict_names[p->verdict];
+    } else if (fate == FATE_WRITTEN) {
+        report->written++;
+        why = "written";
+    } else if (fate == FATE_GONE) {
+        report->gone++;
+        why = "gone";
+    } else if (fate == FATE_SPECIAL) {
+        report->special++;
+        why = "special";
     }
-    const enum place_fate_kind fate = place_fate(p, started_ns);
-    report->written += fate == FATE_WRITTEN;
-    report->gone += fate == FATE_GONE;
-    report->special += fate == FATE_SPECIAL;
+    if (why && report->left_out)
+        report->left_out(p->path, why);
 }
 
 static void fill_counts(struct manifest_entry *e, const struct place *p)

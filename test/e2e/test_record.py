@@ -415,6 +415,22 @@ class Paths(Record):
             if self.tree not in line:
                 self.assertLessEqual(len(line), 80, line)
 
+    def test_what_is_left_out_is_named(self):
+        for name in ("kept", "left/a\x1b", "gone"):
+            self.write("tree/" + name, "x")
+        os.mkfifo(self.path("tree/pipe"))
+        script = 'cat kept left/*; test -e /dev/null; test -e pipe; cat gone; rm gone; echo >new'
+        result, _ = self.pilot("/bin/sh", "-c", script, extra=["-v", "--exclude", self.tree + "/left"], cwd=self.tree)
+        named = [line for line in result.stderr.splitlines() if line.startswith("dlcache: left out (")]
+        for why, path in (("excluded", self.tree + "/left/a\\x1b"), ("never", "/dev/null"), ("special", self.tree + "/pipe"),
+                          ("gone", self.tree + "/gone"), ("written", self.tree + "/new"),
+                          ("local", os.path.realpath("/bin/sh"))):
+            self.assertIn("dlcache: left out (%s): %s" % (why, path), named)
+        self.assertNotIn("dlcache: left out (", self.pilot("/bin/true")[0].stderr)
+        # The lines are as many as the sums say.
+        sums = re.findall(r"(?m)^dlcache: left out: (\d+) ", result.stderr)
+        self.assertEqual(sum(map(int, sums)), len(named))
+
     def test_what_is_excluded(self):
         for name in ("kept/a", "left/a", "leftover/a"):
             self.write("tree/" + name, "x")
