@@ -22,6 +22,7 @@ class Examples(Case):
             m = self.load(name)
             jsonschema.Draft202012Validator(schema).validate(m)
             self.assertEqual((m["host"], m["hosts"], m["cwd"], m["exit_status"]), ("login1", ["login1"], "/", 0))
+            self.assertEqual(m["policy"]["exclude"], ["/usr/local"])
             self.assertEqual(m["interpreter"], "/usr/bin/python3.11")
             self.assertEqual(sorted(e["order"] for e in m["entries"]), list(range(len(m["entries"]))))
             for e in m["entries"]:
