@@ -18,8 +18,14 @@ check 0 "$build/dlcache" record -o b.json --include "$lib" -- /usr/bin/python3 -
 check 0 "$build/dlcache" show a.json
 check 0 "$build/dlcache" show --json a.json
 check 0 "$build/dlcache" report a.json
+check 0 "$build/dlcache" merge -o m.json a.json b.json
+check 0 "$build/dlcache" verify --digest a.json
+check 0 "$build/dlcache" diff --new m.json a.json
 check 1 "$build/dlcache" diff a.json b.json
 check 1 "$build/dlcache" diff --json a.json b.json
+mkdir notes
+DLCACHE_RECORD=notes LD_PRELOAD="$build/libdlcache.so" LD_AUDIT="$build/libdlcache-audit.so" /usr/bin/python3 -c 'import json'
+check 0 "$build/dlcache" collect -v notes -o c.json --include "$lib"
 head -c 3000 a.json >cut.json
 check 2 "$build/dlcache" show cut.json
 tar -cf a.tar a.json b.json
