@@ -230,11 +230,16 @@ static void join_entry(struct merge *out, struct manifest_entry *e, struct manif
     manifest_entry_free(old);
 }
 
-/* Ranks have no gaps; of two that came first each, the path decides. */
+/* As the recorder does it, so that it does not matter what was merged first. Where there are no times, by the ranks
+ * that there were; of two that came first each, the path decides. */
 static int by_order(const void *x, const void *y)
 {
     const struct manifest_entry *a = *(struct manifest_entry *const *)x, *b = *(struct manifest_entry *const *)y;
 
+    if (a->first_ns != b->first_ns)
+        return a->first_ns < b->first_ns ? -1 : 1;
+    if (a->first_ns)
+        return strcmp(a->path, b->path);
     return a->order != b->order ? (a->order < b->order ? -1 : 1) : strcmp(a->path, b->path);
 }
 

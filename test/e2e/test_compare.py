@@ -239,6 +239,26 @@ class Merge(Compare):
         self.dlcache("merge", "-o", merged, merged, a)  # in place
         self.assertEqual(self.read(self.path("x.json")), self.read(merged))
 
+    def test_grouped_otherwise_is_the_same_bytes(self):
+        """(A + B) + C is A + (B + C), by the order of touches, too."""
+        def pilot(name, *entries):
+            day = "0" + name[1]
+            return self.dump(name + ".json", small(*entries, recorded="2024-01-%sT00:00:00Z" % day, host=name, processes=1))
+
+        def touched(path, ms, order):
+            return found(path, counts={"open": 1}, processes=1, order=order, first_ns=ms * 1000000)
+        p1 = pilot("p1", touched("/sw/a", 9, 2), touched("/sw/b", 5, 1), touched("/sw/x", 1, 0))
+        p2 = pilot("p2", touched("/sw/a", 4, 1), touched("/sw/c", 7, 2), touched("/sw/d", 3, 0))
+        p3 = pilot("p3", touched("/sw/b", 2, 0), touched("/sw/c", 6, 1), touched("/sw/e", 8, 2))
+        m, n, whole = self.path("m.json"), self.path("n.json"), self.path("whole.json")
+        self.dlcache("merge", "-o", whole, p1, p2, p3)
+        for first, last in (([p1, p2], p3), ([p2, p3], p1), ([p1, p3], p2)):
+            self.dlcache("merge", "-o", m, *first)
+            self.dlcache("merge", "-o", n, m, last)
+            self.assertEqual(self.parsed(n)["entries"], self.parsed(whole)["entries"], first)
+        order = sorted(self.parsed(whole)["entries"], key=lambda e: e["order"])
+        self.assertEqual([e["path"] for e in order], ["/sw/" + name for name in "xbdace"])
+
     def test_merged_manifests_that_share_a_pilot(self):
         a, b = self.pilots()
         c = self.dump("c.json", small(found("/sw/a.py", counts={"stat": 7}), recorded="2024-01-03T00:00:00Z"))
