@@ -302,7 +302,8 @@ only in B: 1
         out = self.dlcache("diff", "--json", a, b, status=1)
         told = json.loads(out.stdout)
         self.assertFalse(told["same"])
-        self.assertEqual(told["head"], [{"name": "PYTHONPATH", "a": "/a"}])
+        self.assertEqual(told["head"], [{"name": "PYTHONPATH", "a": "/a", "removed": [{"element": "/a", "place": 1}],
+                                         "added": [], "moved": []}])
         self.assertEqual([(e["cause"], e["path"], e["package"]) for e in told["entries"]], [
             ("only-b", "/sw/missed\x1b", "/sw"), ("content", "/sw/site-packages/p/changed.py", "p"),
             ("kind", "/sw/site-packages/p/kind.py", "p"), ("found-b", "/sw/site-packages/q/found.py", "q"),
