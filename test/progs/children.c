@@ -9,6 +9,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifndef SYS_close_range
+#define SYS_close_range 436 /* newer than some headers */
+#endif
+
 extern char **environ;
 
 static char found[4096], missing[4096];
