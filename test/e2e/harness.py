@@ -18,6 +18,7 @@ DLCACHE = os.path.join(BUILD, "dlcache")
 PYTHON = "/usr/bin/python3"
 STDLIB = subprocess.run([PYTHON, "-c", "import os; print(os.path.dirname(os.__file__))"], stdout=subprocess.PIPE,
                         text=True, check=True).stdout.strip()  # "/usr/lib/python3.11"
+MPICC = os.environ.get("MPICC", "mpicc.mpich").split()
 MPIEXEC = os.environ.get("MPIEXEC", "mpiexec.mpich")
 SHM = "/dev/shm"
 

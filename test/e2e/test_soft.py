@@ -9,12 +9,13 @@ from staging import StageCase
 NODE = r"""
 size=$1 sick=$2 prepare=$3; shift 3
 mkdir -p "$PLACE"
-[ "$PMI_RANK" = 1 ] && mount -t tmpfs -o "$sick" node1 "$PLACE" || mount -t tmpfs -o "$size" node "$PLACE"
-[ "$PMI_RANK" = 1 ] && eval "$prepare"
-"$DLCACHE" stage --dir "$PLACE" "$@" >"$OUT.$PMI_RANK"; status=$?
+RANK=${PMI_RANK:-$OMPI_COMM_WORLD_RANK}
+[ "$RANK" = 1 ] && mount -t tmpfs -o "$sick" node1 "$PLACE" || mount -t tmpfs -o "$size" node "$PLACE"
+[ "$RANK" = 1 ] && eval "$prepare"
+"$DLCACHE" stage --dir "$PLACE" "$@" >"$OUT.$RANK"; status=$?
 D=$(cat "$OUT.0"); [ "$D" ] || D=none
 wait
-echo "rank $PMI_RANK status $status" $("$D/run" sh -c 'cat "$FILE"; grep -c libdlcache.so /proc/self/maps' 2>/dev/null) \
+echo "rank $RANK status $status" $("$D/run" sh -c 'cat "$FILE"; grep -c libdlcache.so /proc/self/maps' 2>/dev/null) \
     in $(ls -A "$PLACE"/dlcache-*/ 2>/dev/null | tr '\n' ' ')
 """
 

@@ -11,7 +11,7 @@ import struct
 import time
 import unittest
 
-from harness import BUILD, DLCACHE, MPIEXEC, environment
+from harness import BUILD, DLCACHE, MPICC, MPIEXEC, environment
 from staging import StageCase
 
 NOBODY = 65534
@@ -38,11 +38,12 @@ class Ranks(StageCase):
         """One rank a node, each with a tmpfs on self.place; what each of them wrote: (status, stdout, stderr)."""
         out = self.path("rank")
         script = """
+            RANK=${PMI_RANK:-$OMPI_COMM_WORLD_RANK}
             mount -t tmpfs none "$1"
             %s
-            status=0; "$0" stage --dir "$2" "$3" >$4.out.$PMI_RANK 2>$4.err.$PMI_RANK || status=$?
+            status=0; "$0" stage --dir "$2" "$3" >$4.out.$RANK 2>$4.err.$RANK || status=$?
             D=$(cat $4.out.0); %s
-            echo $status >$4.status.$PMI_RANK""" % (before, after)
+            echo $status >$4.status.$RANK""" % (before, after)
         self.run_command([MPIEXEC, "-n", str(ranks), "unshare", "-m", "sh", "-ec", script, DLCACHE, self.place,
                           places, manifest, out])
         answers = []
@@ -58,7 +59,7 @@ class Ranks(StageCase):
         path = self.file("f", "one\n")
         served = self.path("served")
         answers = self.nodes(self.manifest([path]), self.place, ranks=3,
-                             after='DLCACHE_LOG=1 $D/run cat %s >%s.$PMI_RANK 2>&1; test -s $D/root%s' %
+                             after='DLCACHE_LOG=1 $D/run cat %s >%s.$RANK 2>&1; test -s $D/root%s' %
                              (path, served, path))
         self.assertEqual([a[0] for a in answers], [0, 0, 0])
         self.assertRegex(answers[0][1], r"^%s/[0-9a-f]{16}\n$" % re.escape(self.parent))
@@ -71,7 +72,7 @@ class Ranks(StageCase):
     def test_one_place_for_all_nodes(self):
         manifest = self.manifest([self.file("f", "one\n")])
         x, y = self.place + "/x", self.place + "/y"
-        both = 'mkdir "$1/y"; test $PMI_RANK = 1 || mkdir "$1/x"'
+        both = 'mkdir "$1/y"; test $RANK = 1 || mkdir "$1/x"'
         answers = self.nodes(manifest, x + ":" + y, both, after='test -f "$D/index"')
         self.assertEqual([a[0] for a in answers], [0, 0])
         self.assertTrue(answers[0][1].startswith(y + "/dlcache-"), answers)
@@ -79,7 +80,7 @@ class Ranks(StageCase):
     def test_a_place_for_code_on_all_nodes(self):
         manifest = self.manifest([self.file("f", "one\n")])
         x, y = self.place + "/x", self.place + "/y"
-        both = 'mkdir "$1/x" "$1/y"; test $PMI_RANK = 0 || mount -t tmpfs -o noexec none "$1/x"'
+        both = 'mkdir "$1/x" "$1/y"; test $RANK = 0 || mount -t tmpfs -o noexec none "$1/x"'
         answers = self.nodes(manifest, x + ":" + y, both, after='test -f "$D/index"')
         self.assertEqual([a[0] for a in answers], [0, 0])
         self.assertTrue(answers[0][1].startswith(y + "/dlcache-"), answers)
@@ -87,7 +88,7 @@ class Ranks(StageCase):
 
     def test_no_place_for_all_nodes(self):
         manifest = self.manifest([self.file("f", "one\n")])
-        answers = self.nodes(manifest, self.place + "/0:" + self.place + "/1", 'mkdir "$1/$PMI_RANK"')
+        answers = self.nodes(manifest, self.place + "/0:" + self.place + "/1", 'mkdir "$1/$RANK"')
         self.assertEqual([a[0] for a in answers], [1, 1])
         self.assertEqual([a[1] for a in answers], ["", ""])
         self.assertRegex(answers[0][2], r"^dlcache: stage: there is no place for a stage: .*No such file.*\n$")
@@ -95,14 +96,14 @@ class Ranks(StageCase):
     def test_a_symlink_that_leads_elsewhere(self):
         manifest = self.manifest([self.file("f", "one\n")])
         answers = self.nodes(manifest, self.place + "/x",
-                             'mkdir "$1/0" "$1/1"; ln -s $PMI_RANK "$1/x"')
+                             'mkdir "$1/0" "$1/1"; ln -s $RANK "$1/x"')
         self.assertEqual([a[0] for a in answers], [1, 1])
         self.assertRegex(answers[0][2], r"/1/dlcache-\d+ is .*/0/dlcache-\d+ on the first node\n")
 
     def test_one_node_is_full(self):
         manifest = self.manifest([self.file("f", b"x" * (3 << 20))])
         answers = self.nodes(manifest, self.place,
-                             'test $PMI_RANK = 0 || mount -o remount,size=1m "$1"',
+                             'test $RANK = 0 || mount -o remount,size=1m "$1"',
                              after='test -z "$(ls -A "$1"/dlcache-*)"')
         self.assertEqual([a[0] for a in answers], [1, 1])
         self.assertRegex(answers[0][2], r"^dlcache: stage: .* has room for 1\.0 MB, and the stage takes \d+\.\d MB "
@@ -136,7 +137,7 @@ class Ranks(StageCase):
                 return PMPI_Iallreduce(from, to, n, type, op, comm, request);
             }""")
         library = self.path("break.so")
-        self.run_command(["mpicc.mpich", "-shared", "-fPIC", source, "-o", library])
+        self.run_command([*MPICC, "-shared", "-fPIC", source, "-o", library])
         manifest = self.manifest([self.file("f", "one\n")])
         preload = environment(LD_PRELOAD=library, ASAN_OPTIONS="detect_leaks=0:verify_asan_link_order=0")
         result = self.run_command(self.command(manifest, ranks=2), env=preload, status=None, timeout=20)
