@@ -104,11 +104,11 @@ static void try_all(struct candidates *c, const char *places)
 }
 
 /* One directory is printed for all nodes: a symlink that leads elsewhere on one of them is no use. */
-static void compare_with_first(struct candidates *c)
+static void compare_with_first(const struct team *t, struct candidates *c)
 {
     for (unsigned i = 0; i < c->count; i++)
         memcpy(c->first[i], c->places[i].parent, sizeof c->first[i]);
-    team_from_first(c->first, sizeof c->first);
+    team_from_first(t, c->first, sizeof c->first);
     for (unsigned i = 0; i < c->count; i++) {
         if (!(c->usable >> i & 1) || !*c->first[i] || strcmp(c->first[i], c->places[i].parent) == 0)
             continue;
@@ -117,14 +117,14 @@ static void compare_with_first(struct candidates *c)
     }
 }
 
-void place_choose(struct place *p, const char *places, struct outcome *o)
+void place_choose(struct place *p, const struct team *t, const char *places, struct outcome *o)
 {
     struct candidates *c = memory_new(1, sizeof *c);
 
     *p = (struct place){0};
     try_all(c, places);
-    compare_with_first(c);
-    const uint64_t usable = team_common(c->usable), executable = team_common(c->usable & c->executable);
+    compare_with_first(t, c);
+    const uint64_t usable = team_common(t, c->usable), executable = team_common(t, c->usable & c->executable);
     if (usable) {
         *p = c->places[__builtin_ctzll(executable ? executable : usable)];
         p->executable_everywhere = executable != 0;

@@ -20,10 +20,10 @@ struct place {
     struct about about;    /* whose job it is, and in the end what it takes */
 };
 
-/* All ranks of the world, before team_form: takes the first of the places in A:B:C (64 at most) that every rank can
+/* All ranks of the team, before team_form: takes the first of the places in A:B:C (64 at most) that every rank can
  * use under the same path. One that forbids mapping code anywhere is taken only where there is no other. Makes
  * PLACE/dlcache-UID in each. */
-void place_choose(struct place *p, const char *places, struct outcome *o);
+void place_choose(struct place *p, const struct team *t, const char *places, struct outcome *o);
 
 /* Removes what interrupted stagings left there; never what somebody is laying down. */
 void place_sweep(const struct place *p);

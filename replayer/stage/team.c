@@ -27,7 +27,7 @@ void outcome_fail(struct outcome *o, const char *format, ...)
     va_end(ap);
 }
 
-int team_check_singleton(int size)
+bool team_is_torn(int size, struct outcome *o)
 {
     static const struct {
         const char *variable, *advice;
@@ -38,16 +38,15 @@ int team_check_singleton(int size)
     };
 
     if (size > 1)
-        return 0;
+        return false;
     for (size_t i = 0; i < sizeof hints / sizeof *hints; i++) {
         const char *n = getenv(hints[i].variable);
         if (n && atoi(n) > 1) {
-            fprintf(stderr, "dlcache: stage: this is one of %d tasks, but MPI takes it for the only one: %s\n", atoi(n),
-                    hints[i].advice);
-            return 2;
+            outcome_fail(o, "this is one of %d tasks, but MPI takes it for the only one: %s", atoi(n), hints[i].advice);
+            return true;
         }
     }
-    return 0;
+    return false;
 }
 
 /* `longest`: of a nap, nanoseconds. */
@@ -94,42 +93,44 @@ static void on_error(MPI_Comm *comm, int *code, ...)
     char text[MPI_MAX_ERROR_STRING] = "";
     int len = 0;
 
-    (void)comm;
     MPI_Error_string(*code, text, &len);
     fprintf(stderr, "dlcache: stage: MPI: %.*s\n", (int)strcspn(text, "\n"), text);
     if (team_broken)
         team_broken();
     wait_until_read(STDERR_FILENO);
-    MPI_Abort(MPI_COMM_WORLD, 1);
+    MPI_Abort(*comm, 1);
     _exit(1);
 }
 
-void team_watch(void)
+void team_begin(struct team *t, MPI_Comm world)
 {
     MPI_Errhandler handler;
 
+    *t = (struct team){.world = world, .leaders = MPI_COMM_NULL};
+    MPI_Comm_rank(world, &t->rank);
+    MPI_Comm_size(world, &t->size);
+    gethostname(t->host, sizeof t->host - 1);
     /* The communicator of the leaders inherits it. */
     MPI_Comm_create_errhandler(on_error, &handler);
-    MPI_Comm_set_errhandler(MPI_COMM_WORLD, handler);
-    MPI_Comm_set_errhandler(MPI_COMM_SELF, handler);
+    MPI_Comm_set_errhandler(world, handler);
     MPI_Errhandler_free(&handler);
 }
 
-uint64_t team_common(uint64_t mask)
+uint64_t team_common(const struct team *t, uint64_t mask)
 {
     uint64_t common = 0;
     MPI_Request request;
 
-    MPI_Iallreduce(&mask, &common, 1, MPI_UINT64_T, MPI_BAND, MPI_COMM_WORLD, &request);
+    MPI_Iallreduce(&mask, &common, 1, MPI_UINT64_T, MPI_BAND, t->world, &request);
     team_wait(&request);
     return common;
 }
 
-void team_from_first(void *buf, int bytes)
+void team_from_first(const struct team *t, void *buf, int bytes)
 {
     MPI_Request request;
 
-    MPI_Ibcast(buf, bytes, MPI_BYTE, 0, MPI_COMM_WORLD, &request);
+    MPI_Ibcast(buf, bytes, MPI_BYTE, 0, t->world, &request);
     team_wait(&request);
 }
 
@@ -160,25 +161,26 @@ void team_form(struct team *t, dev_t dev)
     struct card card = {.key.dev = dev};
     MPI_Request request;
 
-    *t = (struct team){.leaders = MPI_COMM_NULL};
-    MPI_Comm_rank(MPI_COMM_WORLD, &t->rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &t->size);
-    gethostname(t->host, sizeof t->host - 1);
     read_boot_id(card.key.boot);
     memcpy(card.host, t->host, sizeof card.host);
     struct card *cards = memory_new((size_t)t->size, sizeof *cards);
-    MPI_Iallgather(&card, sizeof card, MPI_BYTE, cards, sizeof card, MPI_BYTE, MPI_COMM_WORLD, &request);
+    MPI_Iallgather(&card, sizeof card, MPI_BYTE, cards, sizeof card, MPI_BYTE, t->world, &request);
     team_wait(&request);
-    int first = 0;
-    while (memcmp(&cards[first].key, &card.key, sizeof card.key) != 0)
-        first++;
-    t->leader = first == t->rank;
+    while (memcmp(&cards[t->first].key, &card.key, sizeof card.key) != 0)
+        t->first++;
+    t->leader = t->first == t->rank;
     for (int i = 0; i < t->size; i++)
         t->several_hosts |= strcmp(cards[i].host, t->host) != 0;
     free(cards);
-    MPI_Comm_split(MPI_COMM_WORLD, t->leader ? 0 : MPI_UNDEFINED, t->rank, &t->leaders);
+    MPI_Comm_split(t->world, t->leader ? 0 : MPI_UNDEFINED, t->rank, &t->leaders);
     int mine = t->leader;
-    MPI_Allreduce(&mine, &t->nodes, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+    MPI_Allreduce(&mine, &t->nodes, 1, MPI_INT, MPI_SUM, t->world);
+}
+
+void team_end(struct team *t)
+{
+    if (t->leaders != MPI_COMM_NULL)
+        MPI_Comm_free(&t->leaders);
 }
 
 bool team_agree(const struct team *t, struct outcome *o)
@@ -186,7 +188,7 @@ bool team_agree(const struct team *t, struct outcome *o)
     int mine = o->failed ? t->rank : t->size, lowest;
     MPI_Request request;
 
-    MPI_Iallreduce(&mine, &lowest, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD, &request);
+    MPI_Iallreduce(&mine, &lowest, 1, MPI_INT, MPI_MIN, t->world, &request);
     team_wait(&request);
     if (lowest == t->size)
         return true;
@@ -194,7 +196,7 @@ bool team_agree(const struct team *t, struct outcome *o)
         const size_t n = strlen(o->message);
         snprintf(o->message + n, sizeof o->message - n, " (on %s)", t->host);
     }
-    MPI_Ibcast(o->message, TEAM_MESSAGE, MPI_CHAR, lowest, MPI_COMM_WORLD, &request);
+    MPI_Ibcast(o->message, TEAM_MESSAGE, MPI_CHAR, lowest, t->world, &request);
     team_wait(&request);
     o->failed = 1;
     return false;

@@ -12,8 +12,10 @@
 #include <sys/types.h>
 
 struct team {
-    int rank, size;   /* in MPI_COMM_WORLD; rank 0 reads */
+    MPI_Comm world;   /* all ranks */
+    int rank, size;   /* in it; rank 0 reads */
     bool leader;      /* lays down on its node: the lowest rank there */
+    int first;        /* the leader's rank */
     int nodes;        /* number of leaders */
     bool several_hosts; /* by their names: for messages */
     MPI_Comm leaders; /* of the leaders, rank 0 first; MPI_COMM_NULL for the others */
@@ -30,19 +32,23 @@ struct outcome {
 
 __attribute__((format(printf, 2, 3))) void outcome_fail(struct outcome *o, const char *format, ...);
 
-/* Before MPI_Init: refuses where the environment has several tasks. After it (size known): 0, or 2 with a message. */
-int team_check_singleton(int size);
+/* MPI has `size` ranks: true, and *o says so, where that is one, and the environment has several tasks. */
+bool team_is_torn(int size, struct outcome *o);
 
-/* After MPI_Init: from now on an error of MPI is told, team_broken is called, and all ranks end with status 1. */
-void team_watch(void);
+/* Of all ranks of `world`. From now on an error of MPI is told, team_broken is called, and all of them end with status
+ * 1. */
+void team_begin(struct team *t, MPI_Comm world);
 
-/* Before or after team_form, all ranks of the world: the bits that everybody has set. */
-uint64_t team_common(uint64_t mask);
+/* All ranks: the bits that everybody has set. */
+uint64_t team_common(const struct team *t, uint64_t mask);
 /* The same: rank 0's bytes for everybody. */
-void team_from_first(void *buf, int bytes);
+void team_from_first(const struct team *t, void *buf, int bytes);
 
-/* MPI_Init has been called. Ranks with the same boot id and the same `dev` (of the stage's place) are one node. */
+/* Ranks with the same boot id and the same `dev` (of the stage's place) are one node. */
 void team_form(struct team *t, dev_t dev);
+
+/* Takes the communicator of the leaders back; `world` is the caller's. */
+void team_end(struct team *t);
 
 /* All ranks, after a step: true where nobody failed. Otherwise everybody has the outcome of the lowest rank that did,
  * with its host. */

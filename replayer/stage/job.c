@@ -1,8 +1,8 @@
-/* dlcache stage: one rank reads what a manifest names, and every node lays it down. MPI; run by `dlcache stage`. */
+#include "replayer/stage/job.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <mpi.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,32 +18,11 @@
 #include "libdlcache/stage.h"
 #include "manifests/manifest.h"
 #include "replayer/attach/probe.h"
-#include "replayer/image/build.h"
 #include "replayer/image/bundle.h"
 #include "replayer/image/drift.h"
 #include "replayer/image/file.h"
 #include "replayer/image/source.h"
-#include "replayer/stage/laydown.h"
-#include "replayer/stage/options.h"
 #include "replayer/stage/parts.h"
-#include "replayer/stage/place.h"
-#include "replayer/stage/team.h"
-
-struct job {
-    struct options o;
-    struct team team;
-    struct place place;
-    struct built built;      /* rank 0's; of the others, the index */
-    struct view view;        /* of the image */
-    struct laydown *laydown; /* leaders that do not reuse what they have */
-    char nodes_text[24];     /* "4 nodes" */
-    bool reuse, committed;
-    bool native;             /* this node could not; its programs start natively (--soft) */
-    int reused, natives;     /* nodes */
-    bool packed;             /* from an image */
-    bool drifted;
-    double started;
-};
 
 static struct place *to_abandon; /* for a signal */
 
@@ -122,8 +101,7 @@ static int open_packed(struct job *j, char **error)
     return 0;
 }
 
-/* In a place that is everybody's, somebody else may have been there first. */
-static bool is_own(const char *path)
+bool job_is_own(const char *path)
 {
     struct stat st;
 
@@ -139,7 +117,7 @@ static int build(struct job *j, struct outcome *o)
 
     const struct bundle_place bundle = {j->o.source, j->o.at, j->o.strip, j->o.strict};
     j->packed = !j->o.at && image_file_is(j->o.source);
-    if (j->o.copy && !is_own(j->o.source)) {
+    if (j->o.copy && !job_is_own(j->o.source)) {
         outcome_fail(o, "%s: it is not your own file", j->o.source);
         return 1;
     }
@@ -344,7 +322,7 @@ static void finish(struct job *j, struct outcome *o)
     laydown_state(j->laydown, audit, &loader, o);
 }
 
-static void summary(const struct job *j)
+void job_summary(const struct job *j)
 {
     const struct build_report *r = &j->built.report;
     const double seconds = now() - j->started;
@@ -439,50 +417,27 @@ static int work(struct job *j, struct outcome *o)
     return 0;
 }
 
-int main(int argc, char **argv)
+int job_stage(struct job *j, struct outcome *o)
 {
-    struct job j = {.started = now()};
-    struct outcome o = {0};
-    int provided, size, status;
-
-    if (argc == 2 && strcmp(argv[1], PROBE_ARGUMENT) == 0)
-        return 0;
-    status = options_parse(&j.o, argc, argv);
-    if (status >= 0)
-        return status;
-    MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
-    MPI_Comm_size(MPI_COMM_WORLD, &size);
-    status = j.o.copy ? 0 : team_check_singleton(size);
-    if (status == 0) {
-        team_watch();
-        umask(077);
-        place_choose(&j.place, j.o.places, &o);
-        if (!j.o.keep)
-            about_job(&j.place.about);
-        team_form(&j.team, j.place.dev);
-        snprintf(j.nodes_text, sizeof j.nodes_text, "%d node%s", j.team.nodes, j.team.nodes == 1 ? "" : "s");
-        status = team_agree(&j.team, &o) ? work(&j, &o) : 1;
-        place_abandon(&j.place);
-        if (j.team.rank == 0) {
-            if (status) {
-                fprintf(stderr, "dlcache: stage: %s\n", o.message);
-            } else {
-                if (!j.place.executable_everywhere)
-                    fprintf(stderr, "dlcache: warning: %s is mounted noexec: shared objects are not served\n",
-                            j.place.parent);
-                if (!j.o.copy)
-                    summary(&j);
-                puts(j.place.dir);
-                if (fflush(stdout) != 0)
-                    status = 1;
-            }
-        }
-        laydown_free(j.laydown);
-    }
-    if (j.o.copy && is_own(j.o.source))
-        unlink(j.o.source);
-    built_free(&j.built);
-    parts_free();
-    MPI_Finalize();
+    j->started = now();
+    const mode_t mask = umask(077);
+    place_choose(&j->place, &j->team, j->o.places, o);
+    if (!j->o.keep)
+        about_job(&j->place.about);
+    team_form(&j->team, j->place.dev);
+    snprintf(j->nodes_text, sizeof j->nodes_text, "%d node%s", j->team.nodes, j->team.nodes == 1 ? "" : "s");
+    const int status = team_agree(&j->team, o) ? work(j, o) : 1;
+    place_abandon(&j->place);
+    umask(mask);
     return status;
+}
+
+void job_free(struct job *j)
+{
+    to_abandon = NULL;
+    team_interrupted = NULL;
+    team_broken = NULL;
+    laydown_free(j->laydown);
+    built_free(&j->built);
+    parts_free();
 }

@@ -1,0 +1,42 @@
+/* One staging, of all ranks of a team: one of them reads what a manifest names, and every node lays it down. */
+#ifndef DLCACHE_JOB_H
+#define DLCACHE_JOB_H
+
+#include <stdbool.h>
+
+#include "libdlcache/lookup.h"
+#include "replayer/image/build.h"
+#include "replayer/stage/laydown.h"
+#include "replayer/stage/options.h"
+#include "replayer/stage/place.h"
+#include "replayer/stage/team.h"
+
+struct job {
+    struct options o;        /* the caller's, and `team`, begun */
+    struct team team;
+    struct place place;      /* staged: place.dir */
+    struct built built;      /* rank 0's; of the others, the index */
+    struct view view;        /* of the image */
+    struct laydown *laydown; /* leaders that do not reuse what they have */
+    char nodes_text[24];     /* "4 nodes" */
+    bool reuse, committed;   /* this node's stage was there already; this process has put it there */
+    bool native;             /* this node could not; its programs start natively (--soft) */
+    int reused, natives;     /* nodes */
+    bool packed;             /* from an image */
+    bool drifted;
+    double started;
+};
+
+/* All ranks. 0 where every node has its stage; otherwise none has it: the exit status of the program, and *o says why, the
+ * same for all. Catches signals, until job_free, so that nothing half done is left. */
+int job_stage(struct job *j, struct outcome *o);
+
+/* What was staged, on standard error; rank 0. */
+void job_summary(const struct job *j);
+
+void job_free(struct job *j);
+
+/* That file is the caller's own: in a place that is everybody's, somebody else may have been there first. */
+bool job_is_own(const char *path);
+
+#endif
