@@ -53,12 +53,17 @@ audit := $(core) $(wildcard libdlcache/loader/*.c libdlcache/audit/*.c) $(wildca
 run := $(core) $(wildcard libdlcache/bare/*.c) $(wildcard replayer/launch/*.c)
 common := $(core) $(wildcard facts/*.c) $(wildcard manifests/*.c)
 stage := $(common) $(wildcard replayer/attach/*.c) $(wildcard replayer/image/*.c) $(wildcard replayer/stage/*.c)
+onestep := $(filter-out %/stager.c %/options.c,$(stage)) $(wildcard replayer/onestep/*.c)
 command := $(common) $(wildcard manifests/report/*.c cli/*.c) $(wildcard replayer/attach/*.c) $(wildcard replayer/start/*.c) \
 	$(wildcard replayer/image/*.c replayer/replay/*.c) $(filter-out recorder/note.c,$(wildcard recorder/*.c))
 check := $(filter-out cli/main.c,$(command)) $(wildcard test/check/*.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/$(1)/%.o,$(2))
 products := $(addprefix $(BUILD)/,libdlcache.so libdlcache-audit.so dlcache-run dlcache dlcache-stage)
+# Staging inside the program itself wants MPI's sessions.
+mpi_version := $(shell printf '\043include <mpi.h>\nMPI_VERSION\n' | $(MPICC) -E -P -x c - 2>/dev/null | tail -n 1)
+has_sessions := $(filter-out 0 1 2 3,$(mpi_version))
+products += $(if $(has_sessions),$(BUILD)/libdlcache-onestep.so)
 
 .PHONY: all
 all: $(products)
@@ -73,6 +78,7 @@ $(BUILD)/obj/%/flags: FORCE
 FORCE:
 
 mpi_cflags = $(host_cflags)
+pic_cflags = $(base) $(san_trap) $(dep_cflags) -fPIC
 # How `dlcache stage` starts itself: the command, and whose options it has (only Open MPI's compiler knows --showme).
 $(BUILD)/obj/host/replayer/start/start.o: CPPFLAGS += -DDLCACHE_MPIEXEC='"$(MPIEXEC)"' \
 	-DOPEN_MPI=$(if $(shell $(MPICC) --showme:version 2>/dev/null),1,0)
@@ -86,6 +92,7 @@ $(eval $(call compile,host,CC))
 $(eval $(call compile,shim,CC))
 $(eval $(call compile,bare,CC))
 $(eval $(call compile,mpi,MPICC))
+$(eval $(call compile,pic,MPICC))
 
 # What the report's page is made of is part of the command.
 $(BUILD)/obj/host/manifests/report/page.o: $(wildcard $(addprefix manifests/report/*.,html css js))
@@ -115,6 +122,10 @@ $(BUILD)/dlcache-stage: $(call obj,mpi,$(stage))
 	$(say) LD $@
 	$(Q)$(MPICC) $(san) -pthread -Wl,-z,now $(LDFLAGS) $^ $(own_libs) -ldl -o $@
 
+$(BUILD)/libdlcache-onestep.so: $(call obj,pic,$(onestep))
+	$(say) LD $@
+	$(Q)$(MPICC) -shared -pthread -Wl,-z,defs -Wl,-z,lazy -Wl,-soname,libdlcache-onestep.so $(LDFLAGS) $^ $(dep_libs) -o $@ -ldl
+
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
 # --- packages --------------------------------------------------------------------------------------------------
@@ -131,7 +142,7 @@ install: all
 	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR) $(LIBEXECDIR) $(MANDIR)/man1 $(SHAREDIR))
 	install -m 755 $(BUILD)/dlcache $(DESTDIR)$(BINDIR)/dlcache
 	install -m 755 $(BUILD)/dlcache-stage $(BUILD)/dlcache-run $(DESTDIR)$(LIBEXECDIR)/
-	install -m 755 $(BUILD)/libdlcache.so $(BUILD)/libdlcache-audit.so $(DESTDIR)$(LIBDIR)/
+	install -m 755 $(filter %.so,$(products)) $(DESTDIR)$(LIBDIR)/
 	install -m 644 doc/dlcache.1 $(DESTDIR)$(MANDIR)/man1/dlcache.1
 	install -m 644 manifests/manifest.schema.json libdlcache/dlcache.supp $(DESTDIR)$(SHAREDIR)/
 

@@ -82,7 +82,8 @@ void settings_read(struct settings *set, char *const *envp)
         return;
     set->stage = env_text(envp, "DLCACHE_STAGE");
     set->record = env_text(envp, "DLCACHE_RECORD");
-    if (!set->stage && !set->record)
+    set->manifest = env_text(envp, "DLCACHE_MANIFEST");
+    if (!set->stage && !set->record && !set->manifest)
         return;
     const char *log = env_text(envp, "DLCACHE_LOG");
     set->log = log && !text_is(log, "0");

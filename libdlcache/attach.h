@@ -8,6 +8,7 @@
 struct settings {
     const char *stage;  /* DLCACHE_STAGE, or NULL */
     const char *record; /* DLCACHE_RECORD, or NULL */
+    const char *manifest; /* DLCACHE_MANIFEST, or NULL */
     int log;            /* DLCACHE_LOG is set, and not to 0 */
     int stats;          /* DLCACHE_STATS is set, and not to 0 */
     int audit;          /* DLCACHE_AUDIT is not "off" */

@@ -7,6 +7,7 @@
 #include "libdlcache/execute.h"
 #include "libdlcache/sys.h"
 #include "next.h"
+#include "onestep.h"
 #include "restart.h"
 #include "shim.h"
 
@@ -164,9 +165,12 @@ static __attribute__((constructor(101))) void start(int argc, char **argv, char 
     settings_read(&set, envp);
     shim.euid = sys_geteuid();
     shim.egid = (unsigned)sys_call(__NR_getegid, 0, 0, 0, 0);
+    const bool staged_before = set.stage != NULL;
+    if (!staged_before && set.manifest)
+        set.stage = onestep(&set, envp);
     if (set.stage)
         shim.serving = attach(&shim.stage, &set) == 0;
-    if (shim.serving)
+    if (shim.serving && staged_before)
         restart(&shim.stage, &set, argc, argv, envp);
     if (shim.serving && set.stats) {
         shim.counts = stage_counts(&shim.stage);

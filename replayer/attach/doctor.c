@@ -57,7 +57,7 @@ static unsigned check_loader(FILE *f)
 
     snprintf(version, sizeof version, "glibc %s", gnu_get_libc_version());
     if (audit && mkdtemp(scratch)) {
-        works = probe_audit(audit, scratch, "--version") == DLC_AUDIT_OK;
+        works = probe_audit(audit, scratch, "/proc/self/exe", "--version") == DLC_AUDIT_OK;
         tree_remove(AT_FDCWD, scratch);
     }
     free(audit);

@@ -7,11 +7,19 @@
 
 #include "facts/memory.h"
 
+static const char *from = "/proc/self/exe";
+
+void locate_from(const char *file)
+{
+    from = file;
+}
+
 char *locate(const char *name)
 {
-    /* From PREFIX/bin and from PREFIX/libexec/dlcache, or all in one build folder. */
-    static const char *const places[] = {"", "../lib/dlcache/", "../libexec/dlcache/", "../../lib/dlcache/"};
-    char *exe = realpath("/proc/self/exe", NULL), *found = NULL;
+    /* From PREFIX/bin, PREFIX/libexec/dlcache and PREFIX/lib/dlcache, or all in one build folder. */
+    static const char *const places[] = {"", "../lib/dlcache/", "../libexec/dlcache/", "../../lib/dlcache/",
+                                         "../../libexec/dlcache/"};
+    char *exe = realpath(from, NULL), *found = NULL;
 
     if (!exe)
         return NULL;

@@ -51,7 +51,7 @@ static bool was_asked(const char *spool)
     return asked;
 }
 
-uint32_t probe_audit(const char *audit_library, const char *scratch, const char *argument)
+uint32_t probe_audit(const char *audit_library, const char *scratch, const char *program, const char *argument)
 {
     char *spool = memory_join(scratch, "probe", 5), *audit = NULL, *record = NULL;
     char *argv[] = {(char *)"dlcache", (char *)(uintptr_t)argument, NULL};
@@ -75,7 +75,7 @@ uint32_t probe_audit(const char *audit_library, const char *scratch, const char 
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
     posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-    if (posix_spawn(&pid, "/proc/self/exe", &actions, NULL, argv, envp) == 0) {
+    if (posix_spawn(&pid, program, &actions, NULL, argv, envp) == 0) {
         while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
             ;
         works = WIFEXITED(status) && WEXITSTATUS(status) == 0 && was_asked(spool);

@@ -17,6 +17,7 @@
 #include "libdlcache/attach.h"
 #include "libdlcache/stage.h"
 #include "manifests/manifest.h"
+#include "replayer/attach/locate.h"
 #include "replayer/attach/probe.h"
 #include "replayer/image/bundle.h"
 #include "replayer/image/drift.h"
@@ -312,7 +313,9 @@ static void finish(struct job *j, struct outcome *o)
     struct dlc_loader loader = {0};
     if (j->place.executable) {
         char *library = memory_join(j->place.temporary, STAGE_AUDIT, strlen(STAGE_AUDIT));
-        audit = probe_audit(library, j->place.temporary, PROBE_ARGUMENT);
+        char *stager = locate("dlcache-stage");
+        audit = probe_audit(library, j->place.temporary, stager ? stager : "/proc/self/exe", PROBE_ARGUMENT);
+        free(stager);
         free(library);
         probe_loader(&loader, j->place.temporary, PROBE_ARGUMENT);
         if (audit != DLC_AUDIT_OK)

@@ -118,11 +118,13 @@ void team_begin(struct team *t, MPI_Comm world)
 
 uint64_t team_common(const struct team *t, uint64_t mask)
 {
-    uint64_t common = 0;
+    uint64_t common = mask;
     MPI_Request request;
 
-    MPI_Iallreduce(&mask, &common, 1, MPI_UINT64_T, MPI_BAND, t->world, &request);
-    team_wait(&request);
+    if (t->size > 1) {
+        MPI_Iallreduce(&mask, &common, 1, MPI_UINT64_T, MPI_BAND, t->world, &request);
+        team_wait(&request);
+    }
     return common;
 }
 
@@ -130,8 +132,10 @@ void team_from_first(const struct team *t, void *buf, int bytes)
 {
     MPI_Request request;
 
-    MPI_Ibcast(buf, bytes, MPI_BYTE, 0, t->world, &request);
-    team_wait(&request);
+    if (t->size > 1) {
+        MPI_Ibcast(buf, bytes, MPI_BYTE, 0, t->world, &request);
+        team_wait(&request);
+    }
 }
 
 struct node_key {
@@ -164,17 +168,27 @@ void team_form(struct team *t, dev_t dev)
     read_boot_id(card.key.boot);
     memcpy(card.host, t->host, sizeof card.host);
     struct card *cards = memory_new((size_t)t->size, sizeof *cards);
-    MPI_Iallgather(&card, sizeof card, MPI_BYTE, cards, sizeof card, MPI_BYTE, t->world, &request);
-    team_wait(&request);
-    while (memcmp(&cards[t->first].key, &card.key, sizeof card.key) != 0)
-        t->first++;
-    t->leader = t->first == t->rank;
-    for (int i = 0; i < t->size; i++)
+    if (t->size > 1) {
+        MPI_Iallgather(&card, sizeof card, MPI_BYTE, cards, sizeof card, MPI_BYTE, t->world, &request);
+        team_wait(&request);
+    } else {
+        cards[0] = card;
+    }
+    int first = 0;
+    while (memcmp(&cards[first].key, &card.key, sizeof card.key) != 0)
+        first++;
+    t->leader = first == t->rank;
+    for (int i = 0; i < t->size; i++) {
+        t->here += memcmp(&cards[i].key, &card.key, sizeof card.key) == 0;
         t->several_hosts |= strcmp(cards[i].host, t->host) != 0;
+    }
     free(cards);
-    MPI_Comm_split(t->world, t->leader ? 0 : MPI_UNDEFINED, t->rank, &t->leaders);
-    int mine = t->leader;
-    MPI_Allreduce(&mine, &t->nodes, 1, MPI_INT, MPI_SUM, t->world);
+    t->nodes = 1;
+    if (t->size > 1) {
+        MPI_Comm_split(t->world, t->leader ? 0 : MPI_UNDEFINED, t->rank, &t->leaders);
+        int mine = t->leader;
+        MPI_Allreduce(&mine, &t->nodes, 1, MPI_INT, MPI_SUM, t->world);
+    }
 }
 
 void team_end(struct team *t)
@@ -188,6 +202,8 @@ bool team_agree(const struct team *t, struct outcome *o)
     int mine = o->failed ? t->rank : t->size, lowest;
     MPI_Request request;
 
+    if (t->size == 1)
+        return !o->failed;
     MPI_Iallreduce(&mine, &lowest, 1, MPI_INT, MPI_MIN, t->world, &request);
     team_wait(&request);
     if (lowest == t->size)

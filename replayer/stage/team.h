@@ -1,6 +1,6 @@
 /* The ranks of a staging: who reads, who lays down, who waits; agreeing; and broadcasts of any size.
  *
- * MPI calls of the main thread alone. Whoever waits does so without burning a processor: MPICH spins, and there may be
+ * MPI calls of the main thread alone, and none where there is one rank: MPICH 4.0 cannot, in a session. Whoever waits does so without burning a processor: MPICH spins, and there may be
  * more ranks than cores. */
 #ifndef DLCACHE_TEAM_H
 #define DLCACHE_TEAM_H
@@ -15,7 +15,7 @@ struct team {
     MPI_Comm world;   /* all ranks */
     int rank, size;   /* in it; rank 0 reads */
     bool leader;      /* lays down on its node: the lowest rank there */
-    int first;        /* the leader's rank */
+    int here;         /* ranks on this node */
     int nodes;        /* number of leaders */
     bool several_hosts; /* by their names: for messages */
     MPI_Comm leaders; /* of the leaders, rank 0 first; MPI_COMM_NULL for the others */
@@ -71,7 +71,7 @@ int team_sum(const struct team *t, int value);
  * which ends the process. */
 extern volatile sig_atomic_t team_signal;
 extern void (*team_interrupted)(int signal);
-/* What is to be cleaned up before an error of MPI ends the process; NULL: nothing. */
+/* What is to be cleaned up before an error of MPI, or the time, ends the process; NULL: nothing. */
 extern void (*team_broken)(void);
 
 static inline void team_look(void)

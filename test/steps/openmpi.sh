@@ -25,5 +25,12 @@ grep -qF "$MPIEXEC --hostfile $scratch/hosts -n 1 --map-by ppr:1:node $build/dlc
 [ "$(env -u PYTHONDONTWRITEBYTECODE "$D/run" /usr/bin/python3 -c 'import json; print(json.__file__)')" = "$lib/json/__init__.py" ]
 "$build/dlcache" unstage "$D"
 
+# Open MPI 4 has no sessions, and with it there is no one step: said once, and the program runs.
+[ ! -e "$build/libdlcache-onestep.so" ]
+mpiexec.mpich -n 2 env LD_PRELOAD="$build/libdlcache.so" DLCACHE_MANIFEST="$scratch/m.json" \
+    /usr/bin/python3 -c 'print("runs")' >"$scratch/out" 2>"$scratch/said"
+[ "$(grep -c runs "$scratch/out")" = 2 ]
+[ "$(grep -c 'there is no libdlcache-onestep.so beside libdlcache.so: it is built where MPI has sessions' "$scratch/said")" = 1 ]
+
 cd test/e2e
 /usr/bin/python3 -B harness.py test_stage.Ranks test_soft >"$scratch/tests" || { cat "$scratch/tests"; exit 1; }
