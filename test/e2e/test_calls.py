@@ -486,6 +486,8 @@ class Surface(Case):
         nm = self.run_command(["nm", "-D", "--undefined-only", BUILD + "/libdlcache.so"])
         names = {line.split()[-1].split("@")[0] for line in nm.stdout.splitlines() if " U " in line}
         # malloc, free, realloc, strdup, qsort: for what scandir and realpath give to the caller.
+        # One step, before the program has begun, and in its ranks alone, loads a library that is no guest (onestep.c).
+        names -= {"dlopen", "dladdr", "sigaction", "sigprocmask", "raise", "strcpy", "strcat", "strspn"}
         self.assertEqual(names - {"__errno_location", "dlsym", "dlvsym", "_r_debug", "dlclose", "dl_iterate_phdr", "getpagesize", "strpbrk", "malloc", "free", "realloc", "strdup",
                                   "qsort", "getauxval", "memmem", "strstr",
                                   "dirfd", "environ", "fileno", "strchr", "strcmp", "strncmp", "strrchr", "__environ", "strcspn", "getxattr", "listxattr", "statfs", "statfs64", "statvfs", "statvfs64", "pathconf",

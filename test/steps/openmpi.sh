@@ -16,7 +16,7 @@ $make --no-print-directory SAN= BUILD="$BUILD" MPICC="$MPICC" MPIEXEC="$MPIEXEC"
 readelf -d "$build/dlcache-stage" | grep -q 'libmpi\.so'
 
 scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+trap 'status=$?; [ $status = 0 ] || cat "$scratch/said" "$scratch/out" 2>/dev/null || :; rm -rf "$scratch"; exit $status' EXIT
 lib=$(/usr/bin/python3 -c 'import os; print(os.path.dirname(os.__file__))')
 echo localhost >"$scratch/hosts"
 "$build/dlcache" record -o "$scratch/m.json" --include "$lib" -- /usr/bin/python3 -c 'import json' 2>/dev/null
