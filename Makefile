@@ -104,7 +104,7 @@ small := -Wl,-z,now -Wl,-z,norelro -Wl,-z,noseparate-code -Wl,--hash-style=gnu -
 
 $(BUILD)/libdlcache.so: $(call obj,shim,$(shim))
 	$(say) LD $@
-	$(Q)$(CC) -shared $(small) -Wl,-z,defs -Wl,-soname,libdlcache.so $(LDFLAGS) $^ -o $@ -ldl
+	$(Q)$(CC) -shared $(small) -Wl,-z,defs -Wl,-e,shim_handover -Wl,-soname,libdlcache.so $(LDFLAGS) $^ -o $@ -ldl
 
 $(BUILD)/libdlcache-audit.so: $(call obj,bare,$(audit))
 	$(say) LD $@

@@ -173,6 +173,14 @@ static void log_part(const struct stage *s)
     log_line((const char *const[]){"the stage ", s->dir, " is used in part: ", at ? list + 2 : list, NULL});
 }
 
+int attach_taken(struct stage *s, const struct stage *given, const struct settings *set)
+{
+    if (!text_is(given->dir, set->stage) || given->view.spots || !attach_same_view(given->view.state))
+        return 0;
+    *s = *given;
+    return 1;
+}
+
 int attach(struct stage *s, const struct settings *set)
 {
     int rc = stage_open(s, set->stage);

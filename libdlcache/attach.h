@@ -28,6 +28,10 @@ long settings_rank(char *const *envp);
  * same, or a part will not do. */
 int attach(struct stage *s, const struct settings *set);
 
+/* Takes a stage that is attached to already, in this process, in the stead of attaching: true where it is the one of
+ * the settings, whole, and the process still sees what it saw. */
+int attach_taken(struct stage *s, const struct stage *given, const struct settings *set);
+
 /* What the kernel answers about this process's root and mount name space is what it answered when the process
  * attached to this state; of a state that it is not attached to: what it answered the stager. */
 int attach_same_view(const struct dlc_state *state);

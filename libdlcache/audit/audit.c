@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "libdlcache/handover.h"
 #include "libdlcache/sys.h"
 #include "libdlcache/loader/rtld.h"
 
@@ -120,6 +121,16 @@ static bool still_here(void)
     return !audit.running || (sys_geteuid() == audit.euid && attach_same_view(audit.stage.view.state));
 }
 
+/* That is the preloaded library. */
+static bool is_preloaded(const char *name)
+{
+    static const char tail[] = "/" STAGE_LIB;
+    const struct stage *s = &audit.stage;
+
+    return dlc_strlen(name) == s->dir_len + sizeof tail - 1 && dlc_same(name, s->dir, s->dir_len) &&
+           same_text(name + s->dir_len, tail);
+}
+
 /* What is there need not come in: ld.so may have it under another name, or skip it for its class. */
 static void note_candidate(const char *name)
 {
@@ -141,7 +152,7 @@ char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
     if (flag == LA_SER_ORIG)
         asked_by = loader;
     answer_clear();
-    if (audit.serving && still_here()) {
+    if (audit.serving && !is_preloaded(name) && still_here()) {
         char *path = flag == LA_SER_ORIG ? answer_name(name, loader) : answer_candidate(name);
         if (path)
             return path;
@@ -189,14 +200,16 @@ static const char *origin_of(const char *name)
     return arena_text(c.full, c.full_len > 1 ? c.full_len - 1 : 1);
 }
 
-/* That is the preloaded library. */
-static bool is_preloaded(const char *name)
+/* It needs not attach by itself. It is mapped, and not relocated. */
+static void hand_over(const struct link_map *map)
 {
-    static const char tail[] = "/" STAGE_LIB;
-    const struct stage *s = &audit.stage;
+    const ElfW(Ehdr) *eh = (const void *)map->l_addr;
+    struct handover *to = (void *)(map->l_addr + eh->e_entry);
 
-    return dlc_strlen(name) == s->dir_len + sizeof tail - 1 && dlc_same(name, s->dir, s->dir_len) &&
-           same_text(name + s->dir_len, tail);
+    if (!eh->e_entry || !dlc_same(to->magic, HANDOVER_MAGIC, sizeof to->magic) || to->bytes != sizeof audit.stage)
+        return;
+    to->euid = audit.euid;
+    to->stage = &audit.stage;
 }
 
 unsigned la_objopen(struct link_map *map, Lmid_t lmid, uintptr_t *cookie)
@@ -206,7 +219,10 @@ unsigned la_objopen(struct link_map *map, Lmid_t lmid, uintptr_t *cookie)
     *cookie = (uintptr_t)o;
     if (audit.serving && map->l_name) {
         rename_object(map);
-        audit.preloaded |= is_preloaded(map->l_name);
+        if (o && is_preloaded(map->l_name)) {
+            audit.preloaded = true;
+            hand_over(map);
+        }
     }
     if (!o)
         return 0;

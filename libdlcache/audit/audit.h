@@ -2,7 +2,7 @@
  *
  * RULES OF THE ROOM. This library is loaded by ld.so into a name space of its own, before the program's libraries and
  * before there is a C library: it has none (-nostdlib), no DT_NEEDED, no TLS, and shares nothing with libdlcache.so
- * but the stage. ld.so calls it with its own lock held, so that its data need none. No heap: records come from
+ * but the stage (handover.h). ld.so calls it with its own lock held, so that its data need none. No heap: records come from
  * anonymous mappings. Any doubt leaves the answer to ld.so. */
 #ifndef DLCACHE_AUDIT_H
 #define DLCACHE_AUDIT_H

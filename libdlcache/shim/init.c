@@ -14,6 +14,9 @@
 struct shim shim;
 struct real shim_real;
 
+/* The library's entry point. */
+struct handover shim_handover = {HANDOVER_MAGIC, sizeof(struct stage), NULL, 0};
+
 static const char *const names[SYMBOLS] = {
 #define SYM(ret, name, params) #name,
 #include "symbols.def"
@@ -65,6 +68,8 @@ void shim_resolve(enum symbol symbol)
     const int saved = errno;
     void *p = next_version(symbol);
 
+    if (symbol == SYMBOL_dlerror) /* dlsym would take away the error that it is asked for */
+        next_find(_DYNAMIC, &names[symbol], 1, &p);
     if (!p)
         p = dlsym(RTLD_NEXT, names[symbol]);
     if (!p)
@@ -157,6 +162,12 @@ static void note_original(void)
     memmove(exe, exe + below, len - below + 1);
 }
 
+static bool take_over(const struct settings *set)
+{
+    const struct handover *h = &shim_handover;
+    return h->stage && h->euid == shim.euid && attach_taken(&shim.stage, h->stage, set);
+}
+
 static __attribute__((constructor(101))) void start(int argc, char **argv, char **envp)
 {
     struct settings set;
@@ -169,7 +180,7 @@ static __attribute__((constructor(101))) void start(int argc, char **argv, char 
     if (!staged_before && set.manifest)
         set.stage = onestep(&set, envp);
     if (set.stage)
-        shim.serving = attach(&shim.stage, &set) == 0;
+        shim.serving = take_over(&set) || attach(&shim.stage, &set) == 0;
     if (shim.serving && staged_before)
         restart(&shim.stage, &set, argc, argv, envp);
     if (shim.serving && set.stats) {

@@ -7,11 +7,17 @@
 #include "libdlcache/sys.h"
 #include "shim.h"
 
+/* What the loader is answered from: by the audit library also before our constructor, and where that did not attach. */
+static const struct stage *stage(void)
+{
+    return shim_handover.stage ? shim_handover.stage : shim.serving ? &shim.stage : NULL;
+}
+
 /* Less the mirror's prefix, of a path that may be written to. */
 static void strip(char *path)
 {
     const size_t len = strlen(path);
-    const size_t below = lookup_prefix(&shim.stage.view, path, len);
+    const size_t below = lookup_prefix(&stage()->view, path, len);
 
     if (below == len && len)
         __builtin_memcpy(path, "/", 2);
@@ -66,10 +72,10 @@ static int search_path(void *handle, Dl_serinfo *info, bool fill)
 
 int dlinfo(void *handle, int request, void *arg)
 {
-    if (shim.serving && (request == RTLD_DI_SERINFO || request == RTLD_DI_SERINFOSIZE))
+    if (stage() && (request == RTLD_DI_SERINFO || request == RTLD_DI_SERINFOSIZE))
         return search_path(handle, arg, request == RTLD_DI_SERINFO);
     const int rc = REAL(dlinfo)(handle, request, arg);
-    if (rc == 0 && shim.serving && request == RTLD_DI_ORIGIN)
+    if (rc == 0 && stage() && request == RTLD_DI_ORIGIN)
         strip(arg);
     return rc;
 }
@@ -78,7 +84,7 @@ int dlinfo(void *handle, int request, void *arg)
 static size_t excess(const char *at)
 {
     static const char mirror[] = "/" STAGE_MIRROR "/", absent[] = "/" STAGE_ABSENT "/";
-    const struct stage *s = &shim.stage;
+    const struct stage *s = stage();
 
     if (strncmp(at, s->dir, s->dir_len) != 0)
         return 0;
@@ -101,7 +107,7 @@ char *dlerror(void)
 {
     char *const text = REAL(dlerror)();
 
-    if (!text || !shim.serving || !strstr(text, shim.stage.dir))
+    if (!text || !stage() || !strstr(text, stage()->dir))
         return text;
     char *to = text;
     for (const char *from = text; *from; *to++ = *from++)

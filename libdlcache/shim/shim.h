@@ -26,7 +26,7 @@
 #include <unistd.h>
 #include <utime.h>
 
-#include "libdlcache/stage.h"
+#include "libdlcache/handover.h"
 #include "recorder/note.h"
 
 /* The C library's headers promise that paths are not NULL; programs break the promise, and the kernel answers EFAULT. */
@@ -81,6 +81,9 @@ extern struct shim shim; /* written by the constructor alone, but for what proce
 
 /* dlopen.c: whether objects are served there. Once, with the environment that the process began with. */
 void shim_dlopen_start(char *const *envp);
+
+/* What the audit library fills in, where there is one. */
+extern struct handover shim_handover;
 
 /* --- asking --------------------------------------------------------------------------------------------------- */
 
