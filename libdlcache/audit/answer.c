@@ -3,10 +3,10 @@
 
 #include "audit.h"
 
-struct answer answer;
+struct answer answer DLC_LARGE;
 
 /* One at a time: ld.so holds its lock. */
-static struct candidate candidate;
+static struct candidate candidate DLC_LARGE;
 
 void answer_clear(void)
 {
@@ -37,7 +37,7 @@ static bool put_mirror(const char *path, size_t len)
 
 static bool put_node(uint32_t node)
 {
-    static char path[PATH_SIZE];
+    static char path[PATH_SIZE] DLC_LARGE;
     const long n = image_path(&audit.stage.view.image, node, path, sizeof path);
 
     return n > 0 && put_mirror(path, (size_t)n);
@@ -47,7 +47,7 @@ static bool put_node(uint32_t node)
 static uint32_t node_by_inode(const struct identity *file)
 {
     const struct view *v = &audit.stage.view;
-    static char path[PATH_SIZE];
+    static char path[PATH_SIZE] DLC_LARGE;
     struct found found;
 
     for (uint32_t m = 0; m < v->image.mount_count; m++) {

@@ -54,7 +54,7 @@ static bool was_answered(const char *path)
 }
 
 /* What was noted last as found: la_objopen need not note it again. */
-static char noted[PATH_SIZE];
+static char noted[PATH_SIZE] DLC_LARGE;
 
 static void note(enum spool_op op, enum spool_result result, const char *path)
 {
@@ -187,7 +187,7 @@ static void rename_object(struct link_map *map)
 /* Where an object of a relative name lies, as ld.so remembers it. */
 static const char *origin_of(const char *name)
 {
-    static struct candidate c;
+    static struct candidate c DLC_LARGE;
 
     c.len = dlc_strlen(name);
     if (c.len == 0 || c.len >= PATH_SIZE)
@@ -244,7 +244,8 @@ unsigned la_objopen(struct link_map *map, Lmid_t lmid, uintptr_t *cookie)
     if (audit.recording && map->l_name && __builtin_memchr(map->l_name, '/', dlc_strlen(map->l_name)) &&
         !same_text(map->l_name, noted))
         note(SPOOL_LOAD, SPOOL_FOUND, map->l_name);
-    noted[0] = '\0';
+    if (audit.recording)
+        noted[0] = '\0';
     return 0; /* no symbol bindings are of interest: they would slow down every call */
 }
 

@@ -71,11 +71,11 @@ enum outcome {
 
 /* A file that ld.so comes to. */
 struct candidate {
-    char path[PATH_SIZE]; /* as ld.so would name it */
-    char full[PATH_SIZE]; /* the same, absolute */
     size_t len, full_len;
     struct identity file;
     bool other_class;     /* some file was of another class: it is for ld.so to complain */
+    char path[PATH_SIZE]; /* as ld.so would name it */
+    char full[PATH_SIZE]; /* the same, absolute */
 };
 
 /* Would ld.so take the file at path? Sets `file` where it would. */
@@ -102,9 +102,9 @@ bool has_token(const char *text, size_t len);
 /* --- answer.c --- */
 /* The last answer: la_objopen learns from it which file has come in, and under which name it would have. */
 struct answer {
+    struct identity file;
     char text[MIRROR_SIZE]; /* empty: the question itself */
     char asked[PATH_SIZE];  /* the name that an object of that name has natively */
-    struct identity file;
 };
 extern struct answer answer;
 void answer_clear(void);

@@ -35,7 +35,7 @@ struct directory {
     char name[];
 };
 
-static struct directory *buckets[BUCKETS];
+static struct directory *buckets[BUCKETS] DLC_LARGE;
 
 static struct directory *remember(const char *dir, size_t len)
 {

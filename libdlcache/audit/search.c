@@ -52,7 +52,7 @@ static size_t directory_of(const char *path, size_t len)
 /* As ld.so, which asks once. */
 static struct text origin_of_program(void)
 {
-    static char dir[PATH_SIZE];
+    static char dir[PATH_SIZE] DLC_LARGE;
     static long len;
 
     if (len == 0) {
@@ -114,7 +114,7 @@ bool has_token(const char *text, size_t len)
 
 long expand(const char *text, size_t len, const struct object *o, char to[PATH_SIZE])
 {
-    static char dir[PATH_SIZE];
+    static char dir[PATH_SIZE] DLC_LARGE;
     size_t out = 0;
 
     for (size_t i = 0; i < len;) {
@@ -182,7 +182,7 @@ static size_t until(const char *list, const char *separators)
 
 static enum outcome in_list(const char *list, const struct object *o, const char *name, struct candidate *c)
 {
-    static char dir[PATH_SIZE];
+    static char dir[PATH_SIZE] DLC_LARGE;
 
     if (!*list)
         return NOT_HERE;
@@ -210,7 +210,7 @@ static void take_apart(void)
 {
     const char *list = rtld.library_path;
     size_t most = 1;
-    static char dir[PATH_SIZE];
+    static char dir[PATH_SIZE] DLC_LARGE;
 
     library_path.done = true;
     if (!list || !*list)
@@ -295,7 +295,7 @@ static enum outcome in_cache(const char *name, bool nodeflib, struct candidate *
 static enum outcome in_defaults(const char *name, struct candidate *c)
 {
     for (uint32_t i = 0; i < rtld.defaults; i++) {
-        static char dir[PATH_SIZE];
+        static char dir[PATH_SIZE] DLC_LARGE;
         const long n = element(rtld.default_dir[i].p, rtld.default_dir[i].len, NULL, dir);
         const enum outcome outcome = n > 0 ? directory_search(dir, (size_t)n, name, c) : DOUBT;
         if (outcome != NOT_HERE)

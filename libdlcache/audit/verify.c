@@ -110,7 +110,7 @@ static enum outcome look_at_copy(struct candidate *c, uint32_t node)
 {
     const struct view *v = &audit.stage.view;
     const size_t below = lookup_prefix(v, c->full, c->full_len);
-    static char copy[MIRROR_SIZE];
+    static char copy[MIRROR_SIZE] DLC_LARGE;
 
     if (v->prefix_len + c->full_len - below >= sizeof copy)
         return DOUBT;
