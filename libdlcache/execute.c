@@ -67,6 +67,37 @@ int execute_line(struct execution *x, const char *path)
     return n < 4 || x->line[0] != '#' || x->line[1] != '!' ? -1 : parse_line(x, (size_t)n);
 }
 
+static int same_text(const char *a, const char *b)
+{
+    while (*a && *a == *b)
+        a++, b++;
+    return *a == *b;
+}
+
+/* The kernel was given a name of that file. */
+static int is_file(const char *path, const struct stat *file)
+{
+    struct stat st;
+    return sys_fstatat(AT_FDCWD, path, &st, 0) == 0 && st.st_dev == file->st_dev && st.st_ino == file->st_ino;
+}
+
+int execute_in_front(const char *path, int argc, char **argv, struct execution *x)
+{
+    struct stat exe;
+
+    if (sys_fstatat(AT_FDCWD, "/proc/self/exe", &exe, 0) != 0)
+        return -1;
+    if (is_file(path, &exe))
+        return 0;
+    if (execute_line(x, path) != 0 || !is_file(x->interpreter, &exe))
+        return -1;
+    const int n = x->argument ? 2 : 1;
+    if (argc <= n || !same_text(argv[0], x->interpreter) || !same_text(argv[n], path) ||
+        (x->argument && !same_text(argv[1], x->argument)))
+        return -1;
+    return n;
+}
+
 static void name_process(struct execution *x, const char *path, size_t len)
 {
     const size_t head = sizeof EXECUTE_COMM;

@@ -1,5 +1,5 @@
 /* Executing from the stage: which file to give to execve in the stead of a program's or a script's own. No heap, no libc;
- * any context. For the preloaded library and the launcher. */
+ * any context. For our libraries and the launcher. */
 #ifndef DLCACHE_EXECUTE_H
 #define DLCACHE_EXECUTE_H
 
@@ -27,6 +27,11 @@ int execute_plan(const struct stage *s, const char *path, size_t len, struct exe
 /* The first line of the script at `path` into x: interpreter and argument. 0, or -1: it is none that the kernel would
  * execute without looking at more of it. */
 int execute_line(struct execution *x, const char *path);
+
+/* This process was executed by `path`: how many arguments the kernel has put in front of those that it was given: 0 for a
+ * program, 1 or 2 for a script; -1 where something else runs (an emulator, an interpreter of binfmt_misc, a script of a
+ * script), or the file is gone. Uses x's line. */
+int execute_in_front(const char *path, int argc, char **argv, struct execution *x);
 
 /* The list (of LD_PRELOAD, of LD_AUDIT) has an element below the stage's directory; NULL has none. */
 int execute_names(const struct stage *s, const char *list);

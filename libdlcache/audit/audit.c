@@ -88,8 +88,6 @@ static __attribute__((constructor)) void start(int argc, char **argv, char **env
 {
     struct settings set;
 
-    (void)argc;
-    (void)argv;
     settings_read(&set, envp);
     if (!set.audit)
         return;
@@ -106,6 +104,7 @@ static __attribute__((constructor)) void start(int argc, char **argv, char **env
     }
     if (audit.recording)
         note_program(envp);
+    tls_start(argc, argv, envp);
 }
 
 unsigned la_version(unsigned version)
@@ -240,6 +239,8 @@ unsigned la_objopen(struct link_map *map, Lmid_t lmid, uintptr_t *cookie)
     asked_by = NULL;
     if (!audit.main)
         audit.main = o;
+    else if (!audit.running)
+        tls_needed(map);
     answer_clear();
     if (audit.recording && map->l_name && __builtin_memchr(map->l_name, '/', dlc_strlen(map->l_name)) &&
         !same_text(map->l_name, noted))

@@ -114,4 +114,11 @@ char *answer_name(const char *name, const struct object *loader);
  * name. */
 char *answer_candidate(const char *path);
 
+/* --- tls.c --- */
+/* With the arguments and the environment that the process began with. */
+void tls_start(int argc, char **argv, char **envp);
+/* An object that the program needs from its start. Where it wants more static TLS than there is, the program is
+ * executed again, and this does not return. */
+void tls_needed(const struct link_map *map);
+
 #endif

@@ -79,32 +79,6 @@ static bool is_sanitized(void)
     return __asan_init || __hwasan_init || __lsan_init || __msan_init || __tsan_init;
 }
 
-/* The kernel was given a name of that file. */
-static bool is_file(const char *path, const struct stat *file)
-{
-    struct stat st;
-    return sys_fstatat(AT_FDCWD, path, &st, 0) == 0 && st.st_dev == file->st_dev && st.st_ino == file->st_ino;
-}
-
-/* How many arguments the kernel has put in front of those that it was given: 0 for a program, 1 or 2 for a script; -1
- * where something else runs (an emulator, an interpreter of binfmt_misc, a script of a script), or the file is gone. */
-static int count_put_in_front(const char *path, int argc, char **argv, struct execution *x)
-{
-    struct stat exe;
-
-    if (sys_fstatat(AT_FDCWD, "/proc/self/exe", &exe, 0) != 0)
-        return -1;
-    if (is_file(path, &exe))
-        return 0;
-    if (execute_line(x, path) != 0 || !is_file(x->interpreter, &exe))
-        return -1;
-    const int n = x->argument ? 2 : 1;
-    if (argc <= n || strcmp(argv[0], x->interpreter) != 0 || strcmp(argv[n], path) != 0 ||
-        (x->argument && strcmp(argv[1], x->argument) != 0))
-        return -1;
-    return n;
-}
-
 /* NULL: nothing speaks against it. */
 static const char *objection(int argc, char **argv, char *const *envp)
 {
@@ -171,7 +145,7 @@ static void put_environment(const char **out, const struct environment *env, cha
     *out = NULL;
 }
 
-/* From the stage, where it is held. Comes back where that fails. `in_front`: as count_put_in_front. */
+/* From the stage, where it is held. Comes back where that fails. `in_front`: as execute_in_front. */
 static void execute_held(const struct stage *s, const char *path, int in_front, char **argv, struct room *r,
                          const char **env)
 {
@@ -189,7 +163,7 @@ static const char *execute_anew(const struct stage *s, int argc, char **argv, ch
 {
     const char *path = (const char *)getauxval(AT_EXECFN);
     const char **env = r->list + 1; /* one before it is execute_held's */
-    const int in_front = count_put_in_front(path, argc, argv, &r->execution);
+    const int in_front = execute_in_front(path, argc, argv, &r->execution);
 
     if (in_front < 0)
         return "it is not what was executed";

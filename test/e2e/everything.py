@@ -16,7 +16,7 @@ NOT_RUN = {
     "wall": "writes to everybody", "mesg": "changes the terminal", "tset": "changes the terminal", "yes": "does not end",
     "uptime": "says the time", "w": "says the time", "top": "says the time", "date": "says the time", "ps": "says the time",
     "vmstat": "says what the machine does", "free": "says what the machine does", "slabtop": "says what the machine does",
-    "gdb": "is tested on its own", "gdbserver": "waits for a debugger", "strace": "is what the others are watched with",
+    "groff": "says what its programs say as they come", "gdb": "is tested on its own", "gdbserver": "waits for a debugger", "strace": "is what the others are watched with",
     "valgrind": "is tested on its own", "ld.so": "is no program that is linked dynamically", "ssh-agent": "stays",
     "gpg-agent": "stays", "dirmngr": "stays", "dbus-daemon": "stays", "dbus-launch": "stays", "pinentry": "asks a person",
 }

@@ -103,6 +103,26 @@ int more(void) { return ++count; }
         self.assertEqual(re.findall(r"call (?:big|general): (\d+)", said), ["7", "8", "7", "5", "6", "5", "5"])
         self.assertEqual(said.count("gone: 6\n"), 2)
 
+    def test_static_tls_of_what_is_not_staged(self):
+        """More than there is by itself, in libraries outside of the stage: the program is started once more for each."""
+        flags = ["-ftls-model=initial-exec"]
+        self.library("../out/liba.so", "static __thread char block[400000]; char *a(void) { return block; }\n", *flags)
+        self.library("../out/libb.so", "static __thread char block[30000]; char *b(void) { return block; }\n", *flags)
+        program = self.compile("bin/p", "#include <stdio.h>\n#include <sys/auxv.h>\nchar *a(void), *b(void);\n"
+                               "int main(int c, char **v)\n{\n    char comm[32];\n    a()[399999] = b()[29999] = 1;\n"
+                               "    FILE *f = fopen(\"/proc/self/comm\", \"r\");\n"
+                               "    fgets(comm, sizeof comm, f);\n    for (int i = 0; i < c; i++) printf(\"%s|\", v[i]);\n"
+                               "    printf(\"%s %s\", (char *)getauxval(AT_EXECFN), comm);\n    return 0;\n}\n",
+                               "-L" + self.path("out"), "-la", "-lb", "-Wl,-rpath," + self.path("out"))
+        script = self.write("sw/bin/script", "#!%s -x y\n" % program, mode=0o755)
+        outside = self.write("out/script", "#!%s\n" % program, mode=0o755)
+        d = self.staged("sh", "-c", "'%s'; '%s'" % (program, script))
+        for argv in ([program, "an argument"], [script, "b"], [outside, "c"], ["sh", "-c", "PATH=%s p; :" % self.at("bin")]):
+            native, lines = self.strace([d + "/run", *argv], env=dict(self.env, GLIBC_TUNABLES="glibc.malloc.check=0"))
+            self.assertEqual(native.stdout, self.run_command(argv, env=self.env).stdout)
+            begun = [line.split('"')[1] for line in lines if line.startswith("execve(") and line.endswith(" = 0")]
+            self.assertEqual(len([path for path in begun if path in (outside, d + "/root" + program, program)]), 3, begun)
+
     def test_forks_and_threads_in_constructors(self):
         text = r"""
 #include <pthread.h>
@@ -285,8 +305,6 @@ class Runtimes(Loader):
             text = re.sub(r"0x[0-9a-f]+|==\d+==|pid=\d+|\(BuildId: \w+\)|tid=\d+", "#", text.replace("running", "finished"))
             return "\n".join(line for line in text.split("\n") if "Shadow" not in line and not re.match(r"[ =>]*#", line))
         env = dict(self.env, ASAN_OPTIONS="detect_leaks=0")
-        if sanitizer == "thread":
-            env["GLIBC_TUNABLES"] = "glibc.rtld.optional_static_tls=1000000"  # as documented
         for argument in ("right", "wrong"):
             argv = [program, argument]
             native = self.run_command(argv, env=env, status=None)
@@ -304,6 +322,17 @@ class Runtimes(Loader):
     def test_address_sanitizer(self):
         said = self.sanitized("address", self.MAIN % "volatile char *p = malloc(8); p[8 + c - 2] = 1; free((void *)p);")
         self.assertIn("heap-buffer-overflow", said)
+
+    def test_leak_sanitizer(self):
+        program = self.compile("bin/leaks", "#include <stdlib.h>\nint main(int c, char **a) { char *volatile p = malloc(8); "
+                               "(void)a; if (c == 1) free(p); p = NULL; return 0; }\n", "-fsanitize=leak")
+        d = self.staged(program)
+        for argv in ([program], [program, "leak"]):
+            said = []
+            for run in ([], [d + "/run"]):
+                result = self.run_command([*run, *argv], env=self.env, status=None)
+                said.append((result.returncode, "SUMMARY: LeakSanitizer: 8 byte(s)" in result.stderr))
+            self.assertEqual(said, [(23, True) if argv[1:] else (0, False)] * 2)
 
     def test_undefined_behaviour_sanitizer(self):
         said = self.sanitized("undefined", self.MAIN % "volatile int n = INT_MAX; printf(\"%d\\n\", n + c);")
