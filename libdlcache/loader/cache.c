@@ -90,7 +90,7 @@ static bool is_cache(void)
 static bool cache_open(const struct view *v)
 {
     const size_t len = dlc_strlen(rtld.cache);
-    static char copy[4096 + 512];
+    static char copy[4096 + 512] DLC_LARGE;
     const char *path = rtld.cache;
     struct found found;
     struct stat st;

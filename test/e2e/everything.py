@@ -48,7 +48,10 @@ class Everything(Loader):
         except ProcessLookupError:
             pass
         if out is None:
-            proc.communicate()
+            # Not read to their end: what has left the group (a daemon) may hold them for ever.
+            proc.stdout.close()
+            proc.stderr.close()
+            proc.wait()
             return None
         number = str(proc.pid).encode()
         return proc.returncode, out.replace(number, b"PID"), err.replace(number, b"PID")
