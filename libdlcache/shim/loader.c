@@ -13,6 +13,75 @@ static const struct stage *stage(void)
     return shim_handover.stage ? shim_handover.stage : shim.serving ? &shim.stage : NULL;
 }
 
+/* Auditors are not asked about a path that is to be loaded into the base name space by its number: the original would come
+ * in beside what came from the mirror. There it is what dlopen does. */
+static void *open_in_base(Lmid_t lmid, const char *name, int flags)
+{
+    (void)lmid;
+    return dlopen(name, flags);
+}
+
+__attribute__((visibility("hidden"))) void *shim_dlmopen_turn(Lmid_t lmid, const char *name);
+
+void *shim_dlmopen_turn(Lmid_t lmid, const char *name)
+{
+    /* What is expanded is so for the caller, and asked for. */
+    if (lmid == LM_ID_BASE && shim_handover.stage && name && strchr(name, '/') && !strchr(name, '$'))
+        return (void *)open_in_base;
+    return (void *)REAL(dlmopen);
+}
+
+/* As dlopen.c's: with the return address that we were entered with. */
+#if defined __x86_64__
+__asm__(".text\n"
+        ".globl dlmopen\n"
+        ".type dlmopen, @function\n"
+        "dlmopen:\n"
+        "    .cfi_startproc\n"
+        "    endbr64\n"
+        "    push %rdi\n"
+        "    .cfi_adjust_cfa_offset 8\n"
+        "    push %rsi\n"
+        "    .cfi_adjust_cfa_offset 8\n"
+        "    push %rdx\n"
+        "    .cfi_adjust_cfa_offset 8\n"
+        "    call shim_dlmopen_turn\n"
+        "    pop %rdx\n"
+        "    .cfi_adjust_cfa_offset -8\n"
+        "    pop %rsi\n"
+        "    .cfi_adjust_cfa_offset -8\n"
+        "    pop %rdi\n"
+        "    .cfi_adjust_cfa_offset -8\n"
+        "    jmp *%rax\n"
+        "    .cfi_endproc\n"
+        ".size dlmopen, . - dlmopen\n");
+#else
+__asm__(".text\n"
+        ".globl dlmopen\n"
+        ".type dlmopen, %function\n"
+        "dlmopen:\n"
+        "    .cfi_startproc\n"
+        "    hint #34\n" /* bti c */
+        "    stp x29, x30, [sp, #-48]!\n"
+        "    .cfi_def_cfa_offset 48\n"
+        "    .cfi_offset 29, -48\n"
+        "    .cfi_offset 30, -40\n"
+        "    mov x29, sp\n"
+        "    stp x0, x1, [sp, #16]\n"
+        "    str x2, [sp, #32]\n"
+        "    bl shim_dlmopen_turn\n"
+        "    mov x16, x0\n"
+        "    ldp x0, x1, [sp, #16]\n"
+        "    ldr x2, [sp, #32]\n"
+        "    ldp x29, x30, [sp], #48\n"
+        "    .cfi_restore 29\n"
+        "    .cfi_restore 30\n"
+        "    .cfi_def_cfa_offset 0\n"
+        "    br x16\n"
+        "    .cfi_endproc\n"
+        ".size dlmopen, . - dlmopen\n");
+#endif
+
 /* Less the mirror's prefix, of a path that may be written to. */
 static void strip(char *path)
 {

@@ -9,6 +9,7 @@
 #define DLCACHE_SHIM_H
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>

@@ -68,6 +68,26 @@ int more(void) { return ++count; }
         said = self.record_and_compare(self.loaded(), *steps, most=1000)
         self.assertEqual(re.findall(r"call own: (\d+)", said), ["1", "2", "1", "1"])
 
+    def test_the_base_name_space_by_its_number(self):
+        """dlmopen there is dlopen: by whatever names, an object comes in once; a caller's own RUNPATH holds."""
+        for n in "ab":
+            self.library("lib/lib%s.so" % n, "int n = 100;\n")
+        self.library("lib/libcaller.so", "#define _GNU_SOURCE\n#include <dlfcn.h>\nvoid *by(Lmid_t l, const char *n)\n"
+                     "{ void *volatile h = dlmopen(l, n, RTLD_NOW); return h; }\n", "-Wl,--enable-new-dtags,-rpath,$ORIGIN")
+        program = self.compile("bin/p", "#define _GNU_SOURCE\n#include <dlfcn.h>\n#include <link.h>\n#include <stdio.h>\n"
+                               "void *by(Lmid_t l, const char *n);\n"
+                               "static void tell(void *h)\n{\n    struct link_map *m;\n    if (!h) { puts(dlerror()); return; }\n"
+                               "    dlinfo(h, RTLD_DI_LINKMAP, &m);\n"
+                               "    printf(\"%s %d\\n\", m->l_name, (*(int *)dlsym(h, \"n\"))++);\n}\n"
+                               "int main(int c, char **v)\n{\n    for (int i = 1; i < c; i++) {\n"
+                               "        tell(i & 1 ? dlmopen(LM_ID_BASE, v[i], RTLD_NOW) : dlopen(v[i], RTLD_NOW));\n"
+                               "        tell(by(LM_ID_BASE, v[i]));\n    }\n    tell(by(LM_ID_NEWLM, \"libb.so\"));\n    return 0;\n}\n",
+                               "-L" + self.at("lib"), "-lcaller", "-Wl,--enable-new-dtags,-rpath," + self.at("lib/."))
+        a, b, other = self.at("lib/liba.so"), self.at("lib/libb.so"), self.at("lib/../lib/")
+        argv = [program, a, other + "liba.so", b, b, other + "libb.so", "libb.so", self.at("lib/none"), "liba.so", "$ORIGIN/liba.so"]
+        said = self.same(self.staged(*argv), *argv, least=4, most=1) # one in a name space of its own
+        self.assertEqual(said.count("/liba.so 100\n"), 1)
+
     def test_functions_chosen_at_run_time(self):
         text = "static int a(void) { return 1234; }\nstatic int (*choose(void))(void) { return a; }\n" \
                "int chosen(void) __attribute__((ifunc(\"choose\")));\nint via(void);\nint via(void) { return chosen(); }\n"
