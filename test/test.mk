@@ -9,8 +9,15 @@ $(BUILD)/progs/%: test/progs/%.c
 
 $(BUILD)/progs/differ: test/progs/differ-write.h test/progs/differ-race.h
 
+# A shared file system's server by FUSE, for tests and benchmarks (bench/README.md).
+fuse_cflags = $(base) $(san) -D_FILE_OFFSET_BITS=64 $(shell $(PKG_CONFIG) --cflags fuse3)
+$(eval $(call compile,fuse,CC))
+$(BUILD)/slowfs: $(call obj,fuse,$(wildcard bench/slowfs/*.c))
+	$(say) LD $@
+	$(Q)$(CC) $(san) -pthread $(LDFLAGS) $^ $(shell $(PKG_CONFIG) --libs fuse3) -o $@
+
 .PHONY: check-progs
-check-progs: $(progs)
+check-progs: $(progs) $(BUILD)/slowfs
 
 check_libs = $(shell $(PKG_CONFIG) --libs check)
 $(BUILD)/check-units: $(call obj,host,$(check))
@@ -34,7 +41,7 @@ test-packages:
 check-units: $(BUILD)/check-units
 	$(Q)$(BUILD)/check-units
 
-check-e2e: all $(progs)
+check-e2e: all check-progs
 	$(Q)BUILD=$(BUILD) /usr/bin/python3 -B test/e2e/harness.py
 
 bench_stage := $(addprefix $(BUILD)/bench/,timed copy bcast)
