@@ -122,6 +122,31 @@ static bool is_above_bundle(const struct image *im, uint32_t dir)
     return true;
 }
 
+static bool is_at_or_below(const struct image *im, uint32_t node, uint32_t top)
+{
+    while (node != top && node != 0)
+        node = im->nodes[node].parent;
+    return node == top;
+}
+
+/* All that the image answers at `top` and below is of mounts there and below, which put_mounts has compared: of what is
+ * mounted on `top` itself (an automounter's directory: /cvmfs, /home) it says nothing. */
+static bool is_only_passed(const struct image *im, uint32_t top, const char *point)
+{
+    const size_t len = strlen(point);
+
+    for (uint32_t i = 0; i < im->node_count; i++) {
+        const struct dlc_node *n = &im->nodes[i];
+        const struct dlc_mount *m = n->mount == DLC_NONE ? NULL : &im->mounts[n->mount];
+        if (!(n->flags & (DLC_N_STAT | DLC_N_FROZEN)) || !is_at_or_below(im, i, top))
+            continue;
+        if (!m || m->point_len <= len || memcmp(im->strings + m->point, point, len) != 0 ||
+            im->strings[m->point + len] != '/')
+            return false;
+    }
+    return true;
+}
+
 /* Something is mounted here where the reader had nothing mounted: what the image says of it does not hold. */
 static void hide_mounts(const struct view *view, const struct mounts *mounts, uint8_t *dirty, struct dlc_state *h)
 {
@@ -135,7 +160,7 @@ static void hide_mounts(const struct view *view, const struct mounts *mounts, ui
         for (uint32_t i = 0; i < im->mount_count && !known; i++)
             known = text_is(im, im->mounts[i].point, im->mounts[i].point_len, p->point);
         if (found.node == DLC_NONE || found.node == 0 || known || !is_answered(&im->nodes[found.node]) ||
-            is_above_bundle(im, found.node))
+            is_above_bundle(im, found.node) || is_only_passed(im, found.node, p->point))
             continue;
         dirty[found.node] |= DLC_D_SELF;
         h->any_dirty = 1;

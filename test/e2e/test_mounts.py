@@ -152,6 +152,22 @@ class Other(Elsewhere):
         self.assertIn("hiding", out)
         self.assert_untouched(lines, self.b + "/")
 
+    def test_a_mount_below_one_that_nothing_is_known_of(self):
+        """As below an automounter's directory: /cvmfs/REPOSITORY, /home/USER."""
+        above, sw = self.path("above"), self.path("above", "sw")
+        os.mkdir(above)
+        script = ("mount -t tmpfs auto %s; mkdir %s; mount -t tmpfs none %s; mkdir %s/sub\n" % (above, sw, sw, sw) +
+                  self.put("text", sw + "/f"))
+        self.inside(script + "%s record -o %s --include %s -- cat %s/f; D=$(%s stage --dir %s %s)\n" % (
+            harness.DLCACHE, self.path("n.json"), sw, sw, harness.DLCACHE, self.place, self.path("n.json")) +
+            "strace -f -y -qq -o %s $D/run cat %s/f | cat >%s\n" % (self.path("trace"), sw, self.path("out")) +
+            "unshare -m sh -ec 'mount -t tmpfs other %s; mkdir %s; echo other >%s/f; '$D'/run cat %s/f' >>%s\n" % (
+                above, sw, sw, sw, self.path("out")), "", ["true"])
+        with open(self.path("out")) as f:
+            self.assertEqual(f.read(), "textother\n")
+        with open(self.path("trace")) as f:
+            self.assert_untouched(f.read().splitlines(), sw)
+
     def test_many_mounts(self):
         for i in range(300):
             self.write("a/many/%d" % i)
