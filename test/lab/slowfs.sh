@@ -1,10 +1,10 @@
 # Shared file systems of the lab, for lab: a server each (bench/slowfs), and a client of its own on every node.
-# The N-th one's files are in $LAB/slowfs/N: "control" (counters, reset, fault, latency), "log", "err", and a mount a node.
+# The N-th one's files are in $LAB/slowfs/N: "control" (counters, reset, fault, latency), "log", and a mount a node.
 
 # An option of lab's: SOURCE=POINT[,OPTION[=VALUE]]...
 slowfs_parse() {
     local source=${1%%=*} rest=${1#*=}
-    [[ $1 == *=/* && -d $source ]] || status=2 die "--slowfs wants SOURCE=POINT, a directory and an absolute path, not '$1'"
+    [[ $1 == *=/* && -d $source ]] || status=2 die "--slowfs wants DIRECTORY=/POINT, not '$1'"
     [ -x "$SLOWFS" ] || die "$SLOWFS is missing: make check-progs builds it"
     case ${rest%%,*} in
     "$LAB"/*) ;;

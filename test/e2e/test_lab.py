@@ -1,0 +1,111 @@
+"""README.md's job script, on four nodes, with software on a shared file system that counts: one pass of one reader, and
+nothing per node and per rank."""
+import os
+import subprocess
+
+from harness import BUILD, DLCACHE, PYTHON, TOP
+from slowlab import CONTROL, IMPORTS, LIB, PILOT, SHARED, SW, SlowLabCase, readme_script
+
+
+class Production(SlowLabCase):
+    def test_the_readmes_script(self):
+        alone, one, three = self.produce(self.imports(), env=LIB)
+        self.check_nothing_per_rank(alone, one, three)
+        self.assertEqual((one.out.count("3 4"), three.out.count("3 4")), (4, 12))
+        self.assertEqual(sorted(r.path for r in alone.log if r.kind == "open"), sorted(
+            ["/app/app.py"] + ["/lib/" + n for n in ("other.py", "pkg/__init__.py", "pkg/a.py", "pkg/sub/__init__.py",
+                                                      "pkg/sub/deep.py")]))
+
+    def test_a_driver_that_starts_workers(self):
+        self.software("app/worker.py", IMPORTS + "print('worker', other.y)\n")
+        runs = self.produce(self.imports(
+            "import subprocess\nfor i in '12': subprocess.run([sys.executable, '%s/app/worker.py'], check=True)\n"
+            "subprocess.run('%s %s/app/worker.py; true', shell=True, check=True)\n" % (SW, PYTHON, SW)), env=LIB)
+        self.check_nothing_per_rank(*runs)
+        self.assertEqual(runs[2].out.count("worker 4"), 12 * 3)
+
+    def test_a_working_directory_on_the_file_system(self):
+        """Going there is a way that the kernel walks, and what is in it is answered all the same."""
+        self.software("app/worker.py", IMPORTS + "print('worker', other.y)\n")
+        alone, run = self.produce(self.imports(
+            "os.chdir('%s/app')\nos.execv('%s', ['python3', 'worker.py'])\n" % (SW, PYTHON)), env=LIB, tasks=(1,))
+        walk = [("getattr", "/"), ("lookup", "/app"), ("getattr", "/app")]
+        for node in ("node2", "node3", "node4"):
+            self.assertEqual([(r.kind, r.path) for r in run.log if r.node == node], walk)
+        self.assertEqual(run.counts["node1"], alone.counts["node1"] + len(walk))
+        self.assertEqual(run.out.count("worker 4"), 4)
+
+    def test_data_are_read_and_written_where_they_are(self):
+        command = self.imports("import numpy\nme = os.environ['SLURM_PROCID']\nn = numpy.load('{0}/in.npy')\n"
+                           "numpy.save('{0}/out.' + me, n + int(me))\n"
+                           "assert (numpy.load('{0}/out.' + me + '.npy') == n + int(me)).all()\n".format(SW + "/data"))
+        os.mkdir(os.path.join(self.sw, "data"))
+        code = "import sys, numpy; numpy.save(sys.argv[1], numpy.arange(50000.))"
+        self.run_command([PYTHON, "-c", code, os.path.join(self.sw, "data", "in.npy")])
+        alone, one, three = self.produce(command, env=LIB)
+
+        def software(run):
+            """What is not of the data, nor of the way to it."""
+            return sorted((r.kind, r.path) for r in run.log if not r.path.startswith("/data") and r.path != "/" and
+                          r.kind not in ("read", "getattr"))
+        self.assertEqual(software(one), software(alone))
+        self.assertEqual(software(three), software(alone))
+        created = [r.path for r in three.log if r.kind == "create"]
+        self.assertEqual(sorted(created), sorted("/data/out.%d.npy" % i for i in range(4, 12)))  # the others are there
+        code = "import sys, numpy\nfor i in range(12):\n" \
+               "    assert (numpy.load('%s/out.%d.npy' % (sys.argv[1], i)) == numpy.arange(50000.) + i).all()"
+        self.run_command([PYTHON, "-c", code, os.path.join(self.sw, "data")])
+
+    def test_a_module_that_the_pilot_did_not_see(self):
+        """It is asked for by every rank, and nothing else is; the next pilot sees it. (Ranks of a node that ask at the
+        same moment can have one answer.)"""
+        command = self.imports("try:\n    import pkg.late\nexcept ImportError: pass\n")
+        late = os.path.join(SW, "lib/pkg/late.py")
+        alone, one, three = self.produce(command, env=LIB, between="echo 'z = 5' >%s\n" % late)
+        per_rank = one.counts["node2"]
+        self.assertGreater(per_rank, 0)
+        self.assertEqual(one.counts, {"node1": alone.counts["node1"] + per_rank,
+                                      **{n: per_rank for n in ("node2", "node3", "node4")}})
+        self.assertEqual({(r.kind, r.path) for r in three.log if r.node == "node2"},
+                         {(r.kind, r.path) for r in one.log if r.node == "node2"})
+        for node in ("node2", "node3", "node4"):
+            self.assertTrue(per_rank < three.counts[node] <= 3 * per_rank, three.counts)
+        self.assertLessEqual(three.counts["node1"], alone.counts["node1"] + 3 * per_rank)
+        print("a module that the pilot did not see: %d requests a rank" % per_rank, sorted(
+            r.kind + " " + r.path for r in one.log if r.node == "node2"))
+        self.check_nothing_per_rank(*self.produce(command, env=LIB, tasks=(3,)))
+
+    def test_a_job_that_is_cancelled(self):
+        command = self.imports("import time\nopen('%s/up.' + os.environ['SLURM_PROCID'], 'w').close()\n"
+                           "time.sleep(1000 if 'PILOT' not in os.environ else 0)\n" % SHARED)
+        epilog = self.write("epilog.sh", "#!/bin/sh\nexec %s unstage --stale\n" % DLCACHE, 0o755)
+        job = self.write("job.sh", readme_script(4, 2, command), 0o755)
+        out = self.slow_lab(4, "export PILOT=1" + PILOT.format(command=command, options="") + """
+            unset PILOT; rm up.*; sbatch -Q -o /dev/null -e /dev/null %s; job=$(squeue -h -o %%A)
+            until [ "$(ls up.* 2>/dev/null | wc -l)" -eq 8 ]; do sleep 0.1; done
+            srun -Q --overlap -N4 sh -c 'echo while $(find /dev/shm -mindepth 2 -maxdepth 2 | wc -l)'
+            echo 1 >%s/reset; scancel $job; until [ -z "$(squeue -h)" ]; do sleep 0.1; done
+            srun -Q -N4 sh -c 'echo after $(find /dev/shm -mindepth 2 | wc -l)'
+            grep -c '"total": 0' %s/counters""" % (job, CONTROL, CONTROL), env=dict(LIB, LAB_EPILOG=epilog))
+        self.assertEqual(out.split("\n")[:8], 4 * ["while 1"] + 4 * ["after 0"], out)
+
+    def test_dlcache_itself_on_the_file_system(self):
+        """Of a program there, a node asks for what it takes to start it: once, whatever ranks it has."""
+        subprocess.run(["make", "-s", "install", "BUILD=" + BUILD, "DESTDIR=" + self.sw, "PREFIX=/dlcache"], cwd=TOP,
+                       check=True, stdout=subprocess.DEVNULL)
+        path = "D=$(PATH=%s/dlcache/bin:$PATH; " % SW
+        alone, one, three = self.produce(self.imports(), env=LIB, edit=lambda s: s.replace("D=$(", path))
+        k = {n: one.counts[n] for n in ("node2", "node3", "node4")}
+
+        def asked(run, node):
+            return {(r.kind, r.path) for r in run.log if r.node == node}
+        for run in one, three:
+            for node in k:
+                self.assertEqual(asked(run, node), asked(one, "node2"))
+        self.assertEqual({path.split("/")[1] for _, path in asked(one, "node2")}, {"", "dlcache"})
+        # Pieces that are read ahead can be one or two: ranks would be seen, of which there are three times as many.
+        for node in k:
+            self.assertLess(abs(three.counts[node] - k[node]), 8)
+        self.assertGreater(one.counts["node1"], alone.counts["node1"] + max(k.values()))  # it starts the others
+        print("dlcache on the file system: requests a node: %s" % k, sorted(
+            {r.kind + " " + r.path for r in one.log if r.node == "node2" and r.kind in ("open", "read", "readlink")}))
