@@ -43,7 +43,11 @@ void decide_prefixes(struct collector *c)
 
     prefixes_from_environment(policy, c->request->environment);
     HASH_ITER(hh, c->places.by_path, p, next) {
-        if (!p->touched || !p->exists || p->opaque)
+        if (!p->touched || p->opaque)
+            continue;
+        if (!p->exists && p->counts[SPOOL_LOAD][SPOOL_ABSENT])
+            prefixes_from_search(policy, p->path);
+        if (!p->exists)
             continue;
         if (p->programs || p->counts[SPOOL_EXEC][SPOOL_FOUND])
             prefixes_from_program(policy, p->path);

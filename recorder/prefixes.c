@@ -114,6 +114,13 @@ void prefixes_from_object(struct policy *p, const char *object)
     free(dir);
 }
 
+void prefixes_from_search(struct policy *p, const char *path)
+{
+    char *dir = parent_of(path);
+    policy_add_prefix(p, dir, true);
+    free(dir);
+}
+
 /* `site` is a site-packages directory. */
 static void add_site(struct policy *p, char *site)
 {

@@ -1,10 +1,34 @@
 """README.md's job script, on four nodes, with software on a shared file system that counts: one pass of one reader, and
 nothing per node and per rank."""
+import json
 import os
 import subprocess
 
 from harness import BUILD, DLCACHE, PYTHON, TOP
+from slowfs import SlowCase
 from slowlab import CONTROL, IMPORTS, LIB, PILOT, SHARED, SW, SlowLabCase, readme_script
+
+
+class Pilot(SlowCase):
+    def test_a_search_path_that_the_programs_starter_sets(self):
+        """Directories in which nothing was found are of the software all the same: what is not there has to be proved."""
+        mount, = self.serve()
+        self.write("lib.c", "int f(void) { return 3; }\n")
+        self.write("main.c", "int f(void); int main(void) { return f() - 3; }\n")
+        for name in ("empty", "lib"):
+            os.mkdir(os.path.join(self.source, name))
+        subprocess.run(["gcc", "-shared", "-fPIC", "-o", self.source + "/lib/libf.so", self.path("lib.c")], check=True)
+        subprocess.run(["gcc", "-o", self.path("main"), self.path("main.c"), "-L" + self.source + "/lib", "-lf"],
+                       check=True)
+        manifest = self.path("m.json")
+        # Nothing below /tmp is software: to the program the file system is on /mnt.
+        self.run_command(["unshare", "-m", "sh", "-ec", 'mount --bind "$1" /mnt; shift; exec "$@"', "sh", mount, DLCACHE,
+                          "record", "-o", manifest, "--", "/usr/bin/env", "LD_LIBRARY_PATH=/mnt/empty:/mnt/lib",
+                          self.path("main")])
+        with open(manifest) as f:
+            kinds = {e["path"]: e["kind"] for e in json.load(f)["entries"]}
+        self.assertEqual(kinds.get("/mnt/empty/libf.so"), "absent", kinds)
+        self.assertEqual(kinds.get("/mnt/lib/libf.so"), "shared-object", kinds)
 
 
 class Production(SlowLabCase):

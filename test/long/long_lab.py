@@ -112,6 +112,10 @@ class Software(SlowLabCase):
                         *("-lp%d" % i for i in libraries)], check=True)
         total = str(sum(libraries))
         paths = ":".join("%s/spack/package%d-hash/lib" % (SW, i) for i in range(80))
+        # A search path that the program's own starter has set, of which the pilot's command knows nothing.
+        alone, one, three = self.produce("/usr/bin/env LD_LIBRARY_PATH=%s %s/view/prog" % (paths, SW))
+        self.check_nothing_per_rank(alone, one, three)
+        self.assertEqual(three.out.count(total), 12)
         for path, opened in ((paths, "/spack/package79-hash/lib/libp79.so"), (SW + "/view/lib", None)):
             with self.subTest(path[:30]):
                 # Slurm's own programs are not attached: they would search there.
