@@ -2,7 +2,6 @@
 import os
 import re
 import shlex
-import subprocess
 
 from harness import BUILD, DLCACHE, TOP, environment
 from staging import StageCase
@@ -250,14 +249,28 @@ class Hosts(StageCase):
 
 
 class Lab(StageCase):
+    def below(self, top):
+        """{pid: command} of all that descends from a process."""
+        parents, names = {}, {}
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open("/proc/%s/stat" % pid, encoding="utf-8", errors="replace") as f:
+                    name, _, rest = f.read().partition("(")[2].rpartition(")")
+            except OSError:
+                continue
+            parents[int(pid)], names[int(pid)] = int(rest.split()[1]), name
+        found, more = {}, {top}
+        while more:
+            more = {pid for pid, parent in parents.items() if parent in more}
+            found.update((pid, names[pid]) for pid in more)
+        return found
+
     def test_nothing_outlives_a_lab_that_is_killed(self):
-        def alive():
-            return subprocess.run(["pgrep", "-f", "slurmd -D -N node[12] -f /media/slurm.conf"],
-                                  stdout=subprocess.PIPE, text=True, check=False).stdout.split()
-        before = set(alive())
-        lab = self.start([LAB, "with", "2", "--", "sh", "-c", "echo up; sleep 1000"])
+        lab = self.start([LAB, "with", "2", "--", "sh", "-c", "sleep 1000 & echo up; wait"])
         self.assertEqual(lab.stdout.readline(), "up\n")
-        self.assertEqual(len(set(alive()) - before), 2)
+        alive = self.below(lab.pid)
+        for name in ("slurmctld", "slurmd", "munged", "sleep"):
+            self.assertIn(name, alive.values())
         lab.kill()
-        self.until(lambda: not set(alive()) - before)
+        self.until(lambda: not any(os.path.exists("/proc/%d" % pid) for pid in alive))
         self.assertFalse(os.path.exists(SHARED))
