@@ -99,9 +99,16 @@ void control_read(fuse_req_t req, size_t size, off_t offset, const struct fuse_f
 {
     const struct text *const text = (const struct text *)(uintptr_t)fi->fh;
     const size_t start = (size_t)offset < text->size ? (size_t)offset : text->size;
-    const size_t left = text->size - start;
+    const size_t n = text->size - start < size ? text->size - start : size;
+    char *const copy = malloc(n + 1); /* the caller can have closed the file before the reply's call is back */
 
-    fuse_reply_buf(req, text->p + start, left < size ? left : size);
+    if (!copy) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    memcpy(copy, text->p + start, n);
+    fuse_reply_buf(req, copy, n);
+    free(copy);
 }
 
 void control_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size)
