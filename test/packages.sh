@@ -6,9 +6,9 @@ wanted="gcc libc6-dev make pkg-config mpich libmpich-dev uthash-dev libjansson-d
 strace python3 python3-scipy python3-pandas"
 case "${1:-}" in
 test | long)
-    wanted="$wanted clang valgrind python3-jsonschema python3-mpi4py openmpi-bin binutils util-linux procps gdb \
-nodejs git perl tar findutils coreutils slurm-wlm munge chromium tidy g++ r-base-core libjemalloc2 \
-    wanted="$wanted libtcmalloc-minimal4 libpython3-dev e2fsprogs libopenmpi-dev libfuse3-dev fuse3"
+    wanted="$wanted clang valgrind python3-jsonschema python3-mpi4py openmpi-bin libopenmpi-dev binutils util-linux \
+procps gdb nodejs git perl tar findutils coreutils e2fsprogs slurm-wlm munge chromium tidy g++ r-base-core \
+libjemalloc2 libtcmalloc-minimal4 libpython3-dev libfuse3-dev fuse3"
     ;;
 esac
 if [ "${1:-}" = long ]; then # the test suite of the python3 that this release has
