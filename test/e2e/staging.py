@@ -46,7 +46,7 @@ class StageCase(Case):
             except ProcessLookupError:
                 pass
             proc.wait()
-            for pipe in (proc.stdout, proc.stderr):
+            for pipe in filter(None, (proc.stdout, proc.stderr)):
                 pipe.close()
 
     def file(self, name, text="", mode=0o644):

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import struct
+import subprocess
 import time
 import unittest
 
@@ -521,6 +522,43 @@ class Contents(StageCase):
         self.assertLess(time.monotonic() - started, 15)
         self.assertIn("staged 50000 files", said)
         self.assertEqual(self.served(d, paths[49999]), "x")
+
+
+class Progress(StageCase):
+    def on_terminal(self, argv):
+        """What argv writes to a terminal that is its standard error."""
+        ours, theirs = os.openpty()
+        proc = subprocess.Popen(argv, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs,
+                                start_new_session=True)
+        self.running.append(proc)
+        os.close(theirs)
+        said = b""
+        try:
+            while chunk := os.read(ours, 65536):
+                said += chunk
+        except OSError:  # the last writer is gone
+            pass
+        os.close(ours)
+        return proc.communicate()[0].decode(), said.decode(), proc.wait()
+
+    def test_a_bar_on_a_terminal_for_what_takes_long(self):
+        manifest = self.manifest([self.sparse("big", 200)])
+        # Each read takes its time, so that a second goes by on any machine.
+        slow = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pread64", "-e", "inject=pread64:delay_enter=200000"]
+        out, said, status = self.on_terminal([*slow, *self.command(manifest)])
+        self.assertEqual(status, 0, said)
+        self.assertRegex(out, r"^%s/\S+\n$" % re.escape(self.parent))
+        bars = re.findall(r"\r\x1b\[K\[([#-]{30})\] +(\d+) %  (\d+) of 210 MB  \d+ MB/s  1 node", said)
+        self.assertTrue(bars, said)
+        self.assertEqual([b for b in bars if abs(b[0].count("#") / 30 - int(b[1]) / 100) > 0.04], [])
+        self.assertEqual([int(b[2]) for b in bars], sorted(int(b[2]) for b in bars))
+        # It goes away before the summary.
+        self.assertRegex(said, r"\r\x1b\[Kdlcache: staged 1 files, 209\.7 MB, \d+ names on 1 node in [0-9.]+ s\r\n$")
+
+    def test_no_bar_where_nobody_looks(self):
+        manifest = self.manifest([self.file("f", "x")])
+        _, said, _ = self.on_terminal(self.command(manifest))
+        self.assertNotIn("[", said)
 
 
 class Command(StageCase):
