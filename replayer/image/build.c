@@ -181,6 +181,19 @@ static void add_file(struct builder *b, const struct manifest_entry *e, struct t
     free(path);
 }
 
+/* The list of the directory that the path names something in is wanted; or of the one in which that is missing. */
+static void want_directory(struct builder *b, const char *path)
+{
+    char *dirname = memory_bytes(path, (size_t)(strrchr(path, '/') - path));
+    struct tree_node *missing, *dir = *dirname ? tree_walk(&b->tree, dirname, true, &missing) : NULL;
+
+    if (dir)
+        dir->wanted = true;
+    else if (*dirname && missing)
+        missing->wanted = true;
+    free(dirname);
+}
+
 static void add_entry(struct builder *b, const struct manifest_entry *e)
 {
     struct tree_node *missing, *n = tree_walk(&b->tree, e->path, e->kind != MANIFEST_SYMLINK, &missing);
@@ -202,13 +215,7 @@ static void add_entry(struct builder *b, const struct manifest_entry *e)
     if (n->kind == DT_REG)
         add_file(b, e, n);
     /* A path through a symlink: the directory that the program named is searched as well. */
-    char *dirname = memory_bytes(e->path, (size_t)(strrchr(e->path, '/') - e->path));
-    if (*dirname) {
-        struct tree_node *dir = tree_walk(&b->tree, dirname, true, &missing);
-        if (dir)
-            dir->wanted = true;
-    }
-    free(dirname);
+    want_directory(b, e->path);
 }
 
 static void freeze_wanted(struct builder *b, struct tree_node *n)
@@ -220,6 +227,20 @@ static void freeze_wanted(struct builder *b, struct tree_node *n)
     HASH_ITER(hh, n->children, child, next)
         if (child->kind == DT_DIR)
             freeze_wanted(b, child);
+}
+
+/* All that is there is looked at beforehand, with many requests in flight; and the directories of what is not there. */
+static void glance(struct builder *b)
+{
+    for (size_t i = 0; i < b->m->entry_count; i++) {
+        const struct manifest_entry *e = &b->m->entries[i];
+        char *dir = e->kind == MANIFEST_ABSENT ? memory_bytes(e->path, (size_t)(strrchr(e->path, '/') - e->path)) : NULL;
+        /* Where nothing was, there may be no directory either. */
+        if (!dir || manifest_find(b->m, dir))
+            glances_want(&b->tree.glances, dir ? dir : e->path);
+        free(dir);
+    }
+    glances_look(&b->tree.glances);
 }
 
 static int by_order(const void *a, const void *b)
@@ -243,8 +264,14 @@ int build_image(const struct manifest *m, bool strict, struct built *out, char *
     for (size_t i = 0; i < m->entry_count; i++)
         order[i] = &m->entries[i];
     qsort(order, m->entry_count, sizeof *order, by_order);
+    glance(&b);
     for (size_t i = 0; i < m->entry_count; i++)
-        add_entry(&b, order[i]);
+        order[i]->kind == MANIFEST_ABSENT ? want_directory(&b, order[i]->path) : add_entry(&b, order[i]);
+    freeze_wanted(&b, b.tree.root);
+    /* What is not there is proved by the lists that were just read: nearly all of it needs no question of its own. */
+    for (size_t i = 0; i < m->entry_count; i++)
+        if (order[i]->kind == MANIFEST_ABSENT)
+            add_entry(&b, order[i]);
     free(order);
     freeze_wanted(&b, b.tree.root);
     tree_forget_unfrozen(b.tree.root);

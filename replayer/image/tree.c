@@ -40,65 +40,38 @@ char *tree_path(const struct tree_node *n)
     return path;
 }
 
-static void read_target(struct tree_node *n, const char *path)
+/* lstat, once, or what was seen at a glance. 0 or -errno. */
+static int look(struct tree *t, struct tree_node *n, const char *path)
 {
-    size_t size = n->st.stx_size < 256 ? 257 : (size_t)n->st.stx_size + 1;
+    struct glance now, *g = glances_take(&t->glances, path);
+    const bool known = g != NULL;
 
-    for (;; size *= 2) {
-        char *buf = memory_check(malloc(size));
-        ssize_t len = readlink(path, buf, size);
-        if (len > 0 && (size_t)len < size) {
-            buf[len] = '\0';
-            n->target = buf;
-            return;
-        }
-        free(buf);
-        if (len <= 0 || size > (1u << 20)) {
-            n->flags &= ~(uint32_t)DLC_N_STAT; /* a symlink without its text is no use */
-            return;
-        }
-    }
-}
-
-/* What the user who stages may do with it. */
-static void read_access(struct tree_node *n, const char *path)
-{
-    if (n->kind == DT_LNK && (n->st.stx_mode & 0777) == 0777)
-        n->flags |= DLC_N_READ | DLC_N_EXEC; /* of the symlink itself: AT_SYMLINK_NOFOLLOW */
-    if (n->kind != DT_REG && n->kind != DT_DIR)
-        return;
-    if (faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) == 0)
-        n->flags |= DLC_N_READ;
-    if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) == 0)
-        n->flags |= DLC_N_EXEC;
-    else if (errno == EACCES)
-        n->flags |= DLC_N_NOEXEC;
-}
-
-/* lstat, once. 0 or -errno. */
-static int look(struct tree_node *n, const char *path)
-{
+    if (!known)
+        glance_look(g = &now, path);
     n->looked = true;
-    if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS | STATX_BTIME, &n->st) != 0)
-        return -errno;
-    if ((n->st.stx_mask & STATX_BASIC_STATS) != STATX_BASIC_STATS)
-        return -ENODATA;
-    n->kind = (uint8_t)(n->st.stx_mode >> 12);
-    n->ino = n->st.stx_ino;
-    n->flags |= DLC_N_STAT | (n->st.stx_mask & STATX_BTIME ? DLC_N_BTIME : 0);
-    if (n->kind == DT_LNK)
-        read_target(n, path);
-    read_access(n, path);
-    return 0;
+    n->st = g->st;
+    const int error = g->error;
+    if (!error) {
+        n->kind = (uint8_t)(g->st.stx_mode >> 12);
+        n->ino = g->st.stx_ino;
+        n->target = g->target;
+        n->flags |= DLC_N_STAT | (g->st.stx_mask & STATX_BTIME ? DLC_N_BTIME : 0) | g->access;
+        if (n->kind == DT_LNK && !n->target)
+            n->flags &= ~(uint32_t)DLC_N_STAT; /* a symlink without its text is no use */
+    }
+    if (known)
+        free(g);
+    return error;
 }
 
 void tree_init(struct tree *t)
 {
+    t->glances = (struct glances){0};
     t->root = new_node("", 0);
     t->root->parent = t->root;
     t->root->kind = DT_DIR;
     t->count = 1;
-    look(t->root, "/");
+    look(t, t->root, "/");
 }
 
 static void free_node(struct tree_node *n)
@@ -117,6 +90,7 @@ void tree_free(struct tree *t)
 {
     if (t->root)
         free_node(t->root);
+    glances_free(&t->glances);
     *t = (struct tree){0};
 }
 
@@ -160,7 +134,7 @@ static struct tree_node *step(struct tree *t, struct tree_node *dir, const char 
     char *up = tree_path(dir);
     char *path = memory_join(up, name, len);
     struct tree_node *fresh = n ? n : new_node(name, len);
-    *error = look(fresh, path);
+    *error = look(t, fresh, path);
     free(up);
     free(path);
     if (*error == -ENOENT || *error == -ENOTDIR) {

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <uthash.h>
 
+#include "replayer/image/glance.h"
+
 struct tree_node {
     struct tree_node *parent;   /* the root's: itself */
     struct tree_node *children; /* uthash, by name */
@@ -32,6 +34,7 @@ struct tree_node {
 struct tree {
     struct tree_node *root;
     size_t count;
+    struct glances glances; /* what was looked at beforehand; empty where nothing was */
 };
 
 void tree_init(struct tree *t);

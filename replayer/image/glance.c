@@ -1,0 +1,155 @@
+#include "replayer/image/glance.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "facts/memory.h"
+#include "libdlcache/format.h"
+
+#define THREADS 32u
+
+/* Paths that one thread takes at a time. */
+#define SHARE 8u
+
+static char *read_target(const char *path, uint64_t expected)
+{
+    for (size_t size = expected < 256 ? 257 : (size_t)expected + 1; size <= (2u << 20); size *= 2) {
+        char *text = memory_check(malloc(size));
+        const ssize_t len = readlink(path, text, size);
+        if (len > 0 && (size_t)len < size) {
+            text[len] = '\0';
+            return text;
+        }
+        free(text);
+        if (len <= 0)
+            break;
+    }
+    return NULL;
+}
+
+/* What the user who stages may do with it. */
+static uint32_t read_access(const struct statx *st, const char *path)
+{
+    uint32_t access = 0;
+
+    if (S_ISLNK(st->stx_mode) && (st->stx_mode & 0777) == 0777)
+        return DLC_N_READ | DLC_N_EXEC; /* of the symlink itself: AT_SYMLINK_NOFOLLOW */
+    if (!S_ISREG(st->stx_mode) && !S_ISDIR(st->stx_mode))
+        return 0;
+    if (faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) == 0)
+        access |= DLC_N_READ;
+    if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) == 0)
+        access |= DLC_N_EXEC;
+    else if (errno == EACCES)
+        access |= DLC_N_NOEXEC;
+    return access;
+}
+
+void glance_look(struct glance *g, const char *path)
+{
+    g->access = 0;
+    g->target = NULL;
+    g->error = 0;
+    if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS | STATX_BTIME, &g->st) != 0)
+        g->error = -errno;
+    else if ((g->st.stx_mask & STATX_BASIC_STATS) != STATX_BASIC_STATS)
+        g->error = -ENODATA;
+    if (g->error)
+        return;
+    if (S_ISLNK(g->st.stx_mode))
+        g->target = read_target(path, g->st.stx_size);
+    g->access = read_access(&g->st, path);
+}
+
+/* --- many -------------------------------------------------------------------------------------------------------- */
+
+void glances_want(struct glances *all, const char *path)
+{
+    size_t len = strlen(path);
+
+    /* From the path upwards, to the first directory that is there. */
+    while (len > 1) {
+        struct glance *g;
+        HASH_FIND(hh, all->by_path, path, len, g);
+        if (g)
+            return;
+        g = memory_check(calloc(1, sizeof *g + len + 1));
+        memcpy(g->path, path, len);
+        HASH_ADD_KEYPTR(hh, all->by_path, g->path, len, g);
+        while (len > 1 && path[len - 1] != '/')
+            len--;
+        while (len > 1 && path[len - 1] == '/')
+            len--;
+    }
+}
+
+struct work {
+    struct glance **list;
+    size_t count;
+    size_t next; /* atomic */
+};
+
+static void *work(void *arg)
+{
+    struct work *w = arg;
+
+    for (;;) {
+        const size_t from = __atomic_fetch_add(&w->next, SHARE, __ATOMIC_RELAXED);
+        if (from >= w->count)
+            return NULL;
+        for (size_t i = from; i < from + SHARE && i < w->count; i++)
+            glance_look(w->list[i], w->list[i]->path);
+    }
+}
+
+/* By path: what lies in one directory is asked for together, and directories before what is in them. */
+static int by_path(const void *a, const void *b)
+{
+    return strcmp((*(struct glance *const *)a)->path, (*(struct glance *const *)b)->path);
+}
+
+void glances_look(struct glances *all)
+{
+    struct work w = {.list = memory_new(HASH_COUNT(all->by_path), sizeof *w.list)};
+    struct glance *g, *next;
+    pthread_t threads[THREADS];
+    unsigned count = 0;
+
+    HASH_ITER(hh, all->by_path, g, next)
+        w.list[w.count++] = g;
+    if (w.count)
+        qsort(w.list, w.count, sizeof *w.list, by_path);
+    while (count < THREADS && count * SHARE < w.count && pthread_create(&threads[count], NULL, work, &w) == 0)
+        count++;
+    for (unsigned i = 0; i < count; i++)
+        pthread_join(threads[i], NULL);
+    free(w.list);
+    if (count == 0)
+        glances_free(all);
+}
+
+struct glance *glances_take(struct glances *all, const char *path)
+{
+    struct glance *g = NULL;
+
+    if (all->by_path)
+        HASH_FIND_STR(all->by_path, path, g);
+    if (g)
+        HASH_DEL(all->by_path, g);
+    return g;
+}
+
+void glances_free(struct glances *all)
+{
+    struct glance *g, *next;
+
+    HASH_ITER(hh, all->by_path, g, next) {
+        HASH_DEL(all->by_path, g);
+        free(g->target);
+        free(g);
+    }
+}
