@@ -390,12 +390,19 @@ class Verify(Compare):
 
     def test_progress_on_a_terminal_alone(self):
         master, slave = pty.openpty()
+        shown = b""
         try:
-            self.assertEqual(self.slowly(slave).returncode, 0)
-            shown = os.read(master, 65536).decode()
+            try:
+                self.assertEqual(self.slowly(slave).returncode, 0)
+            finally:
+                os.close(slave)
+            while chunk := os.read(master, 65536):  # what was written comes in pieces
+                shown += chunk
+        except OSError:  # and then there is no writer any more
+            pass
         finally:
-            os.close(slave)
             os.close(master)
+        shown = shown.decode()
         n = len(self.parsed(self.m)["entries"])
         self.assertRegex(shown, r"\r\x1b\[K\[[#-]{30}\] +\d+ %%  \d+ of %d entries" % n)
         self.assertGreater(shown.count("entries"), 1)
