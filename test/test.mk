@@ -17,7 +17,7 @@ $(BUILD)/slowfs: $(call obj,fuse,$(wildcard bench/slowfs/*.c))
 	$(Q)$(CC) $(san) -pthread $(LDFLAGS) $^ $(shell $(PKG_CONFIG) --libs fuse3) -o $@
 
 .PHONY: check-progs
-check-progs: $(progs) $(BUILD)/slowfs
+check-progs: $(progs) $(BUILD)/slowfs $(addprefix $(BUILD)/bench/,timed copy bcast)
 
 check_libs = $(shell $(PKG_CONFIG) --libs check)
 $(BUILD)/check-units: $(call obj,host,$(check))
@@ -67,3 +67,10 @@ bench-loader: test-packages
 bench-micro: test-packages
 	+$(Q)$(MAKE) --no-print-directory all
 	$(Q)BUILD=$(BUILD) /usr/bin/python3 -B bench/micro/micro.py $(BENCH)
+
+# Everything side by side, in a quarter of an hour, as root. BENCH="--rounds 5": its options.
+.PHONY: bench
+bench:
+	$(Q)test/packages.sh bench
+	+$(Q)$(MAKE) --no-print-directory all $(BUILD)/slowfs $(bench_stage)
+	$(Q)BUILD=$(BUILD) /usr/bin/python3 -B bench/run.py $(BENCH)
