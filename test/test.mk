@@ -68,9 +68,10 @@ bench-micro: test-packages
 	+$(Q)$(MAKE) --no-print-directory all
 	$(Q)BUILD=$(BUILD) /usr/bin/python3 -B bench/micro/micro.py $(BENCH)
 
-# Everything side by side, in a quarter of an hour, as root. BENCH="--rounds 5": its options.
+# Everything side by side, in a quarter of an hour, as root; the README's numbers. BENCH="--rounds 5": its options.
 .PHONY: bench
 bench:
 	$(Q)test/packages.sh bench
 	+$(Q)$(MAKE) --no-print-directory all $(BUILD)/slowfs $(bench_stage)
 	$(Q)BUILD=$(BUILD) /usr/bin/python3 -B bench/run.py $(BENCH)
+	$(Q)/usr/bin/python3 -B bench/readme.py

@@ -1,6 +1,7 @@
-"""make bench, in small: what it writes, and that it counts."""
+"""make bench, in small: what it writes, and that it counts; and that the README says what bench/results does."""
 import json
 import os
+import shutil
 import subprocess
 import time
 
@@ -98,3 +99,29 @@ class Small(Case):
     def test_wrong_usage(self):
         self.bench("--processes", "x", status=2)
         self.bench("--none", status=2)
+
+
+class Readme(Case):
+    def check(self, readme, results, status=0):
+        return self.run_command([PYTHON, "-B", BENCH + "/readme.py", "--check", readme, results], status=status)
+
+    def test_it_says_what_was_measured(self):
+        self.check(TOP + "/README.md", BENCH + "/results")
+
+    def test_another_number_is_seen(self):
+        shutil.copytree(BENCH + "/results", self.path("results"))
+        with open(self.path("results/budgets.json"), encoding="utf-8") as f:
+            data = json.load(f)
+        data["budgets"][0]["ratio"] += 1
+        with open(self.path("results/budgets.json"), "w", encoding="utf-8") as f:
+            json.dump(data, f)
+        self.assertIn("other numbers", self.check(TOP + "/README.md", self.path("results"), status=1).stderr)
+        shutil.copy(TOP + "/README.md", self.path("README.md"))
+        self.run_command([PYTHON, "-B", BENCH + "/readme.py", self.path("README.md"), self.path("results")])
+        self.check(self.path("README.md"), self.path("results"))
+
+    def test_the_picture_is_of_the_results(self):
+        picture = self.path("start.svg")
+        self.run_command([PYTHON, "-B", BENCH + "/plots.py", BENCH + "/results/start.json", picture])
+        with open(picture, encoding="utf-8") as a, open(BENCH + "/results/start.svg", encoding="utf-8") as b:
+            self.assertEqual(a.read(), b.read())
