@@ -48,7 +48,9 @@ def starting(say):
     for r in rows:
         if r["name"] in names and r["bar"]:
             low, middle, high = r["clock"]["attached_ratio"]
-            result.append(budget(names[r["name"]], middle, r["bar"], "bench/loader.py", quartiles=[low, high]))
+            floor = r["clock"].get("floor_ratio")  # with libraries that do nothing
+            result.append(budget(names[r["name"]], middle, r["bar"], "bench/loader.py", quartiles=[low, high],
+                                 floor=floor[1] if floor else None))
     return result
 
 

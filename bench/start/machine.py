@@ -21,7 +21,7 @@ def first_match(pattern, file):
 
 
 def facts():
-    git = subprocess.run(["git", "-C", TOP, "describe", "--always", "--dirty"], stdout=subprocess.PIPE,
+    git = subprocess.run(["sh", "-c", 'git -C "$1" describe --always --dirty', "git", TOP], stdout=subprocess.PIPE,
                          stderr=subprocess.DEVNULL, text=True, check=False).stdout.strip()
     memory = first_match(r"^MemTotal: *(\d+) kB", "/proc/meminfo")
     return {"system": first_match(r'^PRETTY_NAME="(.*)"', "/etc/os-release"), "kernel": platform.release(),
