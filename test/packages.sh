@@ -8,7 +8,7 @@ case "${1:-}" in
 test | long)
     wanted="$wanted clang valgrind python3-jsonschema python3-mpi4py openmpi-bin libopenmpi-dev binutils util-linux \
 procps gdb nodejs git perl tar findutils coreutils e2fsprogs slurm-wlm munge chromium tidy g++ r-base-core \
-libjemalloc2 libtcmalloc-minimal4 libpython3-dev libfuse3-dev fuse3 \
+libjemalloc2 libtcmalloc-minimal4 libpython3-dev python3-h5py libfuse3-dev fuse3 \
 squashfs-tools squashfuse"
     ;;
 bench)

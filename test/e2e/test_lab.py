@@ -61,9 +61,12 @@ class Production(SlowLabCase):
         self.assertEqual(run.out.count("worker 4"), 4)
 
     def test_data_are_read_and_written_where_they_are(self):
-        command = self.imports("import numpy\nme = os.environ['SLURM_PROCID']\nn = numpy.load('{0}/in.npy')\n"
+        command = self.imports("import numpy, h5py\nme = os.environ['SLURM_PROCID']\nn = numpy.load('{0}/in.npy')\n"
                            "numpy.save('{0}/out.' + me, n + int(me))\n"
-                           "assert (numpy.load('{0}/out.' + me + '.npy') == n + int(me)).all()\n".format(SW + "/data"))
+                           "assert (numpy.load('{0}/out.' + me + '.npy') == n + int(me)).all()\n"
+                           "with h5py.File('{0}/out.' + me + '.h5', 'w') as f: f['x'] = n + int(me)\n"
+                           "with h5py.File('{0}/out.' + me + '.h5', 'r+') as f: f['x'][0] = -1; f['y'] = f['x'][1:3]\n"
+                           .format(SW + "/data"))
         os.mkdir(os.path.join(self.sw, "data"))
         code = "import sys, numpy; numpy.save(sys.argv[1], numpy.arange(50000.))"
         self.run_command([PYTHON, "-c", code, os.path.join(self.sw, "data", "in.npy")])
@@ -76,9 +79,13 @@ class Production(SlowLabCase):
         self.assertEqual(software(one), software(alone))
         self.assertEqual(software(three), software(alone))
         created = [r.path for r in three.log if r.kind == "create"]
-        self.assertEqual(sorted(created), sorted("/data/out.%d.npy" % i for i in range(4, 12)))  # the others are there
-        code = "import sys, numpy\nfor i in range(12):\n" \
-               "    assert (numpy.load('%s/out.%d.npy' % (sys.argv[1], i)) == numpy.arange(50000.) + i).all()"
+        self.assertEqual(sorted(created), sorted("/data/out.%d.%s" % (i, kind) for i in range(4, 12)
+                                                 for kind in ("npy", "h5")))  # the others are there
+        code = "import sys, numpy, h5py\nfor i in range(12):\n" \
+               "    expected = numpy.arange(50000.) + i\n" \
+               "    assert (numpy.load('%s/out.%d.npy' % (sys.argv[1], i)) == expected).all()\n" \
+               "    f = h5py.File('%s/out.%d.h5' % (sys.argv[1], i), 'r')\n" \
+               "    assert f['x'][0] == -1 and (f['x'][1:] == expected[1:]).all() and (f['y'][:] == expected[1:3]).all()"
         self.run_command([PYTHON, "-c", code, os.path.join(self.sw, "data")])
 
     def test_a_module_that_the_pilot_did_not_see(self):
