@@ -142,12 +142,19 @@ static void note_candidate(const char *name)
         __builtin_memcpy(noted, name, len + 1);
 }
 
+/* Who asks; NULL: an object of another name space, or nobody. For an auditor that comes after us nobody asks, and glibc
+ * before 2.35 then reckons the cookie from a null pointer: it lies in the first page, where nothing is. */
+static struct object *loader_of(const uintptr_t *cookie)
+{
+    return (uintptr_t)cookie < 4096 ? NULL : (struct object *)*cookie;
+}
+
 char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
 {
-    struct object *loader = (struct object *)*cookie;
+    struct object *loader = loader_of(cookie);
 
     if (!loader)
-        return (char *)(uintptr_t)name; /* another name space */
+        return (char *)(uintptr_t)name;
     if (flag == LA_SER_ORIG)
         asked_by = loader;
     answer_clear();
