@@ -97,8 +97,10 @@ class Loads(Case):
                         "default ask_c", "default ask_b", "call 2 common", "close 0", "close 1", "maps", "close 2",
                         "open ROOT/lib/libb.so no", "close 3", "maps", "open ROOT/lib/libc.so no",
                         "open ROOT/lib/liba.so n", mirror="abcd")
-        self.assertEqual(re.findall("(?:init|fini) .", out)[:8], ["init d", "init c", "init b", "init a", "fini a",
-                                                                "fini c", "fini b", "fini d"])
+        # Of b and c the one or the other goes first, with this ld.so or that.
+        ends = re.findall("(?:init|fini) .", out)[:8]
+        self.assertEqual(ends[:5] + sorted(ends[5:7]) + ends[7:], [
+            "init d", "init c", "init b", "init a", "fini a", "fini b", "fini c", "fini d"])
         self.assertEqual(len(re.findall(r"ask_.: 4", out)), 5)
 
     def test_among_what_is_loaded_already(self):
