@@ -32,7 +32,7 @@ cd /dlcache
 echo "127.0.0.1 localhost $(uname -n)" >>/etc/hosts # MPICH looks the machine's name up
 apt-get update -qq
 test/packages.sh
-apt-get install -y -qq --no-install-recommends gdb g++ valgrind python3-mpi4py openmpi-bin procps >/dev/null
+apt-get install -y -qq --no-install-recommends gdb g++ valgrind python3-mpi4py openmpi-bin procps zlib1g-dev >/dev/null
 ldd --version | sed -n 1p
 python3 --version
 make --no-print-directory BUILD=/build all $(for p in test/progs/*.c; do basename "$p" .c; done | sed s,^,/build/progs/,)
