@@ -5,7 +5,6 @@ build=$1
 export BUILD="$build"
 passed=0 failed=0
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
 
 # A suite is a command whose last line is "N passed, N failed"; one that does not come so far has failed.
 suite() {
@@ -31,11 +30,29 @@ step() {
     if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $*"; fi
 }
 
+# Building in other ways takes processors, running programs mostly time: the two go on side by side.
+steps() {
+    passed=0 failed=0
+    for extra in test/steps/*.sh; do
+        [ -e "$extra" ] && step "$(basename "$extra" .sh)" sh "$extra" "$build"
+    done
+    echo "$passed $failed" >"$sums"
+}
+
+sums=$(mktemp) beside=$(mktemp) pid=
+trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null; rm -f "$log" "$sums" "$beside"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
 step "build" ${MAKE:-make} --no-print-directory all check-progs "$build/check-units"
+(steps) >"$beside" 2>&1 &
+pid=$!
 suite "units" "$build/check-units"
 suite "end to end" /usr/bin/python3 -B test/e2e/harness.py
-for extra in test/steps/*.sh; do
-    [ -e "$extra" ] && step "$(basename "$extra" .sh)" sh "$extra" "$build"
-done
+wait "$pid"
+pid=
+cat "$beside"
+read -r more_passed more_failed <"$sums" || more_passed=0 more_failed=1
+passed=$((passed + more_passed)) failed=$((failed + more_failed))
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
