@@ -93,7 +93,8 @@ class SlowLabCase(LabCase):
         return (alone, *runs)
 
     def check_one_pass(self, run):
-        """Nothing is opened, and no directory listed, twice; but objects are, once for their headers."""
+        """Nothing is opened, and no directory listed, twice; but objects and scripts are, once for their
+        first bytes."""
         opened = collections.Counter(r.path for r in run.log if r.kind in ("open", "opendir"))
         self.assertGreater(len(opened), 0)
         for path, count in opened.items():
@@ -104,7 +105,7 @@ class SlowLabCase(LabCase):
         if not os.path.isfile(whole):
             return False
         with open(whole, "rb") as f:
-            return f.read(4) == b"\x7fELF"
+            return f.read(4).startswith((b"\x7fELF", b"#!"))
 
     def imports(self, text="print(pkg.sub.deep.x, other.y)\n"):
         """A Python program, with modules of its own at LIB."""

@@ -39,6 +39,21 @@ class Jobs(SlowLabCase):
         self.check_nothing_per_rank(alone, one, three)
         self.assertEqual(three.out.count("spawn 60"), 12)
 
+    def test_a_driver_of_mpi4py_that_starts_workers(self):
+        """Debian's mpi4py is Open MPI's, which this Slurm cannot start: each task becomes an mpiexec of two ranks."""
+        self.software("app/worker.py", IMPORTS + "print('worker', other.y)\n")
+        command = self.imports(
+            "if 'OMPI_COMM_WORLD_RANK' not in os.environ:\n"
+            "    env = {k: v for k, v in os.environ.items() if not k.startswith(('SLURM', 'PMI'))}\n"
+            "    os.execvpe('mpiexec.openmpi', ['mpiexec.openmpi', '--allow-run-as-root', '--oversubscribe', '-n', '2',\n"
+            "                                   sys.executable, *sys.argv], env)\n"
+            "from mpi4py import MPI\nimport subprocess\nworld = MPI.COMM_WORLD\n"
+            "subprocess.run([sys.executable, '%s/app/worker.py'], check=True)\n"
+            "print('driver', world.allreduce(world.Get_rank() + 1), flush=True)\n" % SW)
+        alone, run = self.produce(command, env=LIB, tasks=(1,))
+        self.check_nothing_per_rank(alone, run)
+        self.assertEqual((run.out.count("driver 3"), run.out.count("worker 4")), (8, 8))
+
 
 class Software(SlowLabCase):
     """What people have on such file systems."""
