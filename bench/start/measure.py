@@ -113,7 +113,7 @@ def table(result):
     checks = result["checks"]
     ranks = ", ".join("%s: %d" % i for i in checks["requests_of_ranks"].items())
     lines += ["", "dlcache: requests of all ranks: %s" % ranks,
-              "dlcache: staging asks for the same (within 1 %%) at any number of processes: %s; a node that does not read: %s" % (
+              "dlcache: staging asks for the same at any number of processes: %s; a node that does not read: %s" % (
                   "yes" if checks["staging_is_flat"] else "NO", ", ".join(map(str, checks["requests_per_node"])) or "-"),
               "dlcache, a module that came after the pilot: " + ", ".join(
                   "%s %d: %d" % (s["client"], s["processes"], s["requests"]["total"]) for s in result["stale"])]

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -89,8 +90,8 @@ void glances_want(struct glances *all, const char *path)
 
 struct work {
     struct glance **list;
-    size_t count;
     size_t next; /* atomic */
+    size_t end;
 };
 
 static void *work(void *arg)
@@ -99,36 +100,66 @@ static void *work(void *arg)
 
     for (;;) {
         const size_t from = __atomic_fetch_add(&w->next, SHARE, __ATOMIC_RELAXED);
-        if (from >= w->count)
+        if (from >= w->end)
             return NULL;
-        for (size_t i = from; i < from + SHARE && i < w->count; i++)
+        for (size_t i = from; i < from + SHARE && i < w->end; i++)
             glance_look(w->list[i], w->list[i]->path);
     }
 }
 
-/* By path: what lies in one directory is asked for together, and directories before what is in them. */
-static int by_path(const void *a, const void *b)
+static unsigned depth(const char *path)
 {
-    return strcmp((*(struct glance *const *)a)->path, (*(struct glance *const *)b)->path);
+    unsigned n = 0;
+
+    for (; *path; path++)
+        n += *path == '/';
+    return n;
+}
+
+/* Directories before what is in them; and what lies in one directory together. */
+static int by_depth(const void *a, const void *b)
+{
+    const char *x = (*(struct glance *const *)a)->path, *y = (*(struct glance *const *)b)->path;
+    const unsigned dx = depth(x), dy = depth(y);
+
+    return dx != dy ? (dx < dy ? -1 : 1) : strcmp(x, y);
+}
+
+/* Up to w->end. False where no thread can be started. */
+static bool look_at_level(struct work *w)
+{
+    const size_t wanted = (w->end - w->next + SHARE - 1) / SHARE;
+    pthread_t threads[THREADS];
+    unsigned count = 0;
+
+    while (count < THREADS && count < wanted && pthread_create(&threads[count], NULL, work, w) == 0)
+        count++;
+    for (unsigned i = 0; i < count; i++)
+        pthread_join(threads[i], NULL);
+    return count > 0;
 }
 
 void glances_look(struct glances *all)
 {
     struct work w = {.list = memory_new(HASH_COUNT(all->by_path), sizeof *w.list)};
     struct glance *g, *next;
-    pthread_t threads[THREADS];
-    unsigned count = 0;
+    size_t count = 0;
+    bool can = true;
 
     HASH_ITER(hh, all->by_path, g, next)
-        w.list[w.count++] = g;
-    if (w.count)
-        qsort(w.list, w.count, sizeof *w.list, by_path);
-    while (count < THREADS && count * SHARE < w.count && pthread_create(&threads[count], NULL, work, &w) == 0)
-        count++;
-    for (unsigned i = 0; i < count; i++)
-        pthread_join(threads[i], NULL);
+        w.list[count++] = g;
+    if (count)
+        qsort(w.list, count, sizeof *w.list, by_depth);
+    /* Level by level: two that are on their way through a directory at once would both ask for it. */
+    while (can && w.end < count) {
+        const unsigned level = depth(w.list[w.end]->path);
+        w.next = w.end;
+        while (w.end < count && depth(w.list[w.end]->path) == level)
+            w.end++;
+        can = look_at_level(&w);
+    }
     free(w.list);
-    if (count == 0)
+    if (!can)
         glances_free(all);
 }
 
