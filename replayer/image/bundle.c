@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "facts/elf.h"
+#include "facts/error.h"
 #include "facts/memory.h"
 #include "libdlcache/format.h"
 #include "libdlcache/hash.h"
@@ -64,22 +64,11 @@ struct unpacking {
     char *error;
 };
 
-__attribute__((format(printf, 2, 3))) static int fail(char **error, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    if (!*error && vasprintf(error, format, args) < 0)
-        memory_check(NULL);
-    va_end(args);
-    return -1;
-}
-
 /* Of a member that is left out. -1 where that is an error. */
 static int leave_out(struct unpacking *u, const char *name, const char *why)
 {
     if (u->place->strict)
-        return fail(&u->error, "%s: %s: %s", u->place->archive, name, why);
+        return error_put(&u->error, "%s: %s: %s", u->place->archive, name, why);
     if (++u->warnings <= WARNINGS)
         fprintf(stderr, "dlcache: warning: %s: %s: %s; it is left out\n", u->place->archive, name, why);
     return 0;
@@ -233,12 +222,12 @@ static int read_object(struct unpacking *u, struct inode *inode, uint64_t size)
         return rc < 0 ? -1 : 0;
     const int fd = memfd_create("object", MFD_CLOEXEC);
     if (fd < 0)
-        return fail(&u->error, "%s: no memory to look into it: %s", u->place->archive, strerror(errno));
+        return error_put(&u->error, "%s: no memory to look into it: %s", u->place->archive, strerror(errno));
     for (; rc > 0; rc = archive_file_block(u->file, &data, &bytes, &at, &u->error)) {
         for (size_t done = 0; done < bytes;) {
             const ssize_t k = pwrite(fd, (const char *)data + done, bytes - done, (off_t)(at + done));
             if (k <= 0) {
-                rc = fail(&u->error, "%s: no memory to look into it: %s", u->place->archive, strerror(errno));
+                rc = error_put(&u->error, "%s: no memory to look into it: %s", u->place->archive, strerror(errno));
                 break;
             }
             done += (size_t)k;
@@ -317,7 +306,7 @@ static int take(struct unpacking *u, const struct archive_member *m)
     const bool directory = S_ISDIR(m->mode) && !m->hard_link;
 
     if (climbs(m->path))
-        return fail(&u->error, "%s: %s: a name with \"..\" in it: such an archive is not staged", u->place->archive,
+        return error_put(&u->error, "%s: %s: a name with \"..\" in it: such an archive is not staged", u->place->archive,
                     m->path);
     const char *name = stripped(u, m->path);
     if (!name)
@@ -349,7 +338,7 @@ static int find_top(struct unpacking *u)
     struct tree_node *n = u->tree.root, *missing;
 
     if (at[0] != '/' || climbs(at))
-        return fail(&u->error, "--at %s: a path from / on is wanted, without \"..\"", at);
+        return error_put(&u->error, "--at %s: a path from / on is wanted, without \"..\"", at);
     for (size_t len; (len = component(&p)); p += len) {
         struct tree_node *next = NULL;
         if (!(n->flags & DLC_N_MADE)) {
@@ -361,16 +350,16 @@ static int find_top(struct unpacking *u)
             if (!(n->flags & DLC_N_MADE))
                 u->base = n->st;
             if (len > NAME_MAX || tree_child(n, p, len))
-                return fail(&u->error, "--at %s: it cannot be reached", at);
+                return error_put(&u->error, "--at %s: it cannot be reached", at);
             next = add_name(u, n, p, len);
             make_directory(u, next);
         }
         if (next->kind != DT_DIR)
-            return fail(&u->error, "--at %s: is no directory", at);
+            return error_put(&u->error, "--at %s: is no directory", at);
         n = next;
     }
     if (n == u->tree.root)
-        return fail(&u->error, "--at %s: that is everything", at);
+        return error_put(&u->error, "--at %s: that is everything", at);
     u->top = n;
     if (!(n->flags & DLC_N_MADE)) {
         u->base = n->st;
@@ -389,7 +378,7 @@ static int read_members(struct unpacking *u)
             return -1;
         u->member++;
     }
-    return rc ? -1 : u->member ? 0 : fail(&u->error, "%s: is empty", u->place->archive);
+    return rc ? -1 : u->member ? 0 : error_put(&u->error, "%s: is empty", u->place->archive);
 }
 
 static void count_links(struct unpacking *u, struct tree_node *dir)
@@ -566,7 +555,7 @@ int bundle_build(const struct bundle_place *p, struct built *out, char **error)
     tree_init(&u.tree);
     int rc = (u.file = archive_file_open(p->archive, &u.error)) ? 0 : -1;
     if (rc == 0 && (rc = archive_file_stat(u.file, &u.st)) != 0)
-        fail(&u.error, "%s: %s", p->archive, strerror(-rc));
+        error_put(&u.error, "%s: %s", p->archive, strerror(-rc));
     if (rc == 0)
         rc = find_top(&u) ?: read_members(&u) ?: finish(&u, out);
     if (rc == 0) {
@@ -590,8 +579,8 @@ static int look(const struct bundle *b, char **error)
     struct stat st;
 
     if (stat(b->path, &st) != 0)
-        return fail(error, "%s: %s", b->path, strerror(errno));
-    return identity(&st) == identity(&b->st) ? 0 : fail(error, "%s: it changed while it was read", b->path);
+        return error_put(error, "%s: %s", b->path, strerror(errno));
+    return identity(&st) == identity(&b->st) ? 0 : error_put(error, "%s: it changed while it was read", b->path);
 }
 
 /* One member. 0, 1 where `put` ended it, -1. */
@@ -605,7 +594,7 @@ static int read_member(const struct bundle *b, struct archive_file *f, size_t so
 
     while ((rc = archive_file_block(f, &data, &bytes, &at, error)) > 0) {
         if (at < end || at > b->sizes[source] || bytes > b->sizes[source] - at)
-            return fail(error, "%s: is damaged, or changed while it was read", b->path);
+            return error_put(error, "%s: is damaged, or changed while it was read", b->path);
         if (bytes && put(arg, source, at, data, bytes) != 0)
             return 1;
         end = at + bytes;
@@ -623,7 +612,7 @@ int bundle_read(const struct bundle *b, bundle_put *put, void *arg, char **error
     for (size_t i = 0; rc == 0 && source < b->count; i++) {
         rc = archive_file_next(f, &m, error);
         if (rc == 0 || (rc > 0 && i == b->members[source] && m.size != b->sizes[source]))
-            rc = fail(error, "%s: it changed while it was read", b->path);
+            rc = error_put(error, "%s: it changed while it was read", b->path);
         else if (rc > 0)
             rc = i == b->members[source] ? read_member(b, f, source++, put, arg, error) : 0;
     }

@@ -4,26 +4,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "facts/memory.h"
+#include "facts/parallel.h"
 #include "libdlcache/format.h"
 #include "libdlcache/image.h"
 #include "replayer/image/build.h"
 
-/* A shared file system answers in milliseconds. */
-#define THREADS 32u
-
-/* Nodes that one thread takes at a time. */
-#define SHARE 64u
-
 struct check {
     struct image im;
-    uint32_t next;          /* atomic: the first node that nobody has taken */
     const char **what;      /* one a node: what it is now, or NULL */
 };
 
@@ -45,22 +38,14 @@ static const char *compare(const struct dlc_node *n, const char *path)
     return NULL;
 }
 
-static void *work(void *arg)
+static void check(void *context, size_t i)
 {
-    struct check *c = arg;
+    struct check *c = context;
+    const struct dlc_node *n = &c->im.nodes[i];
     char path[PATH_MAX];
 
-    for (;;) {
-        const uint32_t from = __atomic_fetch_add(&c->next, SHARE, __ATOMIC_RELAXED);
-        if (from >= c->im.node_count)
-            return NULL;
-        for (uint32_t i = from; i < from + SHARE && i < c->im.node_count; i++) {
-            const struct dlc_node *n = &c->im.nodes[i];
-            if (!(n->flags & DLC_N_STAT) || n->flags & DLC_N_MADE)
-                continue;
-            c->what[i] = image_path(&c->im, i, path, sizeof path) < 0 ? "has too long a path" : compare(n, path);
-        }
-    }
+    if (n->flags & DLC_N_STAT && !(n->flags & DLC_N_MADE))
+        c->what[i] = image_path(&c->im, (uint32_t)i, path, sizeof path) < 0 ? "has too long a path" : compare(n, path);
 }
 
 /* What is no directory may be anything now. */
@@ -75,9 +60,7 @@ long image_drop_drifted(void *index, void (*say)(const char *path, const char *w
 {
     const struct dlc_header *h = index;
     struct dlc_node *nodes = (void *)((char *)index + h->nodes.off);
-    struct check c = {.next = 0};
-    pthread_t threads[THREADS];
-    unsigned count = 0;
+    struct check c;
     uint32_t *dropped;
     size_t with_data = 0;
     long drifted = 0;
@@ -86,11 +69,8 @@ long image_drop_drifted(void *index, void (*say)(const char *path, const char *w
         return -1;
     c.what = memory_new(c.im.node_count, sizeof *c.what);
     dropped = memory_new(c.im.node_count, sizeof *dropped);
-    while (count < THREADS && pthread_create(&threads[count], NULL, work, &c) == 0)
-        count++;
-    for (unsigned i = 0; i < count; i++)
-        pthread_join(threads[i], NULL);
-    for (uint32_t i = 0; i < c.im.node_count && count; i++) {
+    const bool looked = parallel_each(0, c.im.node_count, check, &c);
+    for (uint32_t i = 0; i < c.im.node_count && looked; i++) {
         char path[PATH_MAX];
         if (!c.what[i])
             continue;
@@ -109,5 +89,5 @@ long image_drop_drifted(void *index, void (*say)(const char *path, const char *w
     }
     free(dropped);
     free(c.what);
-    return count ? drifted : -1;
+    return looked ? drifted : -1;
 }

@@ -2,13 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "facts/error.h"
 #include "facts/memory.h"
 #include "libdlcache/format.h"
 #include "libdlcache/hash.h"
@@ -16,17 +16,6 @@
 #include "replayer/image/source.h"
 
 _Static_assert(sizeof(struct dlc_trailer) == 56, "doc/FORMAT.md 9");
-
-__attribute__((format(printf, 2, 3))) static int fail(char **error, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    if (!*error && vasprintf(error, format, args) < 0)
-        memory_check(NULL);
-    va_end(args);
-    return -1;
-}
 
 static int write_all(int fd, const void *data, uint64_t bytes, uint64_t at)
 {
@@ -104,7 +93,7 @@ static int fill(int fd, struct built *b, image_progress *progress, char **error)
     size_t count;
 
     if (!source)
-        return fail(error, "no thread can be started to read with");
+        return error_put(error, "no thread can be started to read with");
     uint8_t (*digests)[16] = memory_new(chunks_of(b->data_size), sizeof *digests);
     int rc = write_contents(fd, source, b, digests, progress);
     if (source_finish(source, &bad, &count, error) == 0 && rc == 0) {
@@ -117,7 +106,7 @@ static int fill(int fd, struct built *b, image_progress *progress, char **error)
     free(bad);
     free(digests);
     if (rc)
-        fail(error, "it cannot be written: %s", strerror(-rc));
+        error_put(error, "it cannot be written: %s", strerror(-rc));
     return *error ? -1 : 0;
 }
 
@@ -133,18 +122,18 @@ int image_file_write(struct built *b, const char *path, image_progress *progress
     const int fd = mkostemp(temporary, O_CLOEXEC);
     if (fd < 0) {
         free(temporary);
-        return fail(error, "%s: %s", path, strerror(errno));
+        return error_put(error, "%s: %s", path, strerror(errno));
     }
     int rc = fill(fd, b, progress, &what);
     if (rc == 0 && (fchmod(fd, 0666 & ~mask) != 0 || fsync(fd) != 0))
-        rc = fail(&what, "it cannot be written: %s", strerror(errno));
+        rc = error_put(&what, "it cannot be written: %s", strerror(errno));
     if (close(fd) != 0 && rc == 0)
-        rc = fail(&what, "it cannot be written: %s", strerror(errno));
+        rc = error_put(&what, "it cannot be written: %s", strerror(errno));
     if (rc == 0 && rename(temporary, path) != 0)
-        rc = fail(&what, "%s", strerror(errno));
+        rc = error_put(&what, "%s", strerror(errno));
     if (rc) {
         unlink(temporary);
-        fail(error, "%s: %s", path, what);
+        error_put(error, "%s: %s", path, what);
     }
     free(temporary);
     free(what);
@@ -174,24 +163,24 @@ static int read_index(int fd, struct built *b, uint64_t size, char **error)
 
     const int rc = read_all(fd, &h, sizeof h, 0);
     if (rc)
-        return fail(error, rc == -EBADMSG ? "it is truncated" : "%s", strerror(-rc));
+        return error_put(error, rc == -EBADMSG ? "it is truncated" : "%s", strerror(-rc));
     if (memcmp(h.magic, DLC_IMAGE_MAGIC, sizeof h.magic) != 0)
-        return fail(error, "it is no image");
+        return error_put(error, "it is no image");
     if (h.version != DLC_FORMAT_VERSION)
-        return fail(error, "it is an image of version %u, and this program knows %u: pack it anew", h.version,
+        return error_put(error, "it is an image of version %u, and this program knows %u: pack it anew", h.version,
                     DLC_FORMAT_VERSION);
     if (h.index_size < sizeof h || h.index_size > size || h.data_size > size - h.index_size)
-        return fail(error, "it is truncated, or its header is damaged");
+        return error_put(error, "it is truncated, or its header is damaged");
     b->index_size = h.index_size;
     b->data_size = h.data_size;
     b->index = memory_check(malloc(h.index_size));
     if (read_all(fd, b->index, b->index_size, 0) != 0)
-        return fail(error, "its index cannot be read");
+        return error_put(error, "its index cannot be read");
     if (image_open(&im, b->index, b->index_size) != 0 || image_check(&im, &why) != 0)
-        return fail(error, "it is damaged: %s", why);
+        return error_put(error, "it is damaged: %s", why);
     image_digest(b->index, digest);
     if (memcmp(digest, h.digest, sizeof digest) != 0)
-        return fail(error, "it is damaged: the index is not what its digest says");
+        return error_put(error, "it is damaged: the index is not what its digest says");
     return 0;
 }
 
@@ -201,17 +190,17 @@ static int read_trailer(int fd, struct built *b, uint64_t size, char **error)
     struct dlc_trailer t;
 
     if (size != end + count * sizeof *b->digests + sizeof t)
-        return fail(error, "it is truncated");
+        return error_put(error, "it is truncated");
     b->digests = memory_new(count, sizeof *b->digests);
     if (read_all(fd, b->digests, count * sizeof *b->digests, end) != 0 ||
         read_all(fd, &t, sizeof t, size - sizeof t) != 0)
-        return fail(error, "it cannot be read to its end");
+        return error_put(error, "it cannot be read to its end");
     if (memcmp(t.magic, DLC_TRAILER_MAGIC, sizeof t.magic) != 0 || t.version != DLC_FORMAT_VERSION ||
         t.size != sizeof t || t.chunk != SOURCE_CHUNK || t.count != count ||
         t.check != dlc_hash64(0, &t, offsetof(struct dlc_trailer, check)) ||
         t.digests_check != dlc_hash64(0, b->digests, count * sizeof *b->digests) ||
         t.index_check != dlc_hash64(0, b->index, b->index_size))
-        return fail(error, "it is damaged: its last bytes, or the index, are not what was written");
+        return error_put(error, "it is damaged: its last bytes, or the index, are not what was written");
     return 0;
 }
 
@@ -258,13 +247,13 @@ int image_file_open(struct built *b, const char *path, char **error)
 
     *b = (struct built){0};
     *error = NULL;
-    int rc = fd >= 0 && fstat(fd, &st) == 0 ? 0 : fail(&what, "%s", strerror(errno));
+    int rc = fd >= 0 && fstat(fd, &st) == 0 ? 0 : error_put(&what, "%s", strerror(errno));
     if (rc == 0)
         rc = read_index(fd, b, (uint64_t)st.st_size, &what) ?: read_trailer(fd, b, (uint64_t)st.st_size, &what);
     if (fd >= 0)
         close(fd);
     if (rc) {
-        fail(error, "%s: %s", path, what);
+        error_put(error, "%s: %s", path, what);
         free(what);
         free(real);
         built_free(b);

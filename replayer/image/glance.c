@@ -2,19 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "facts/memory.h"
+#include "facts/parallel.h"
 #include "libdlcache/format.h"
-
-#define THREADS 32u
-
-/* Paths that one thread takes at a time. */
-#define SHARE 8u
 
 static char *read_target(const char *path, uint64_t expected)
 {
@@ -88,23 +83,11 @@ void glances_want(struct glances *all, const char *path)
     }
 }
 
-struct work {
-    struct glance **list;
-    size_t next; /* atomic */
-    size_t end;
-};
-
-static void *work(void *arg)
+static void look_at(void *list, size_t i)
 {
-    struct work *w = arg;
+    struct glance *g = ((struct glance **)list)[i];
 
-    for (;;) {
-        const size_t from = __atomic_fetch_add(&w->next, SHARE, __ATOMIC_RELAXED);
-        if (from >= w->end)
-            return NULL;
-        for (size_t i = from; i < from + SHARE && i < w->end; i++)
-            glance_look(w->list[i], w->list[i]->path);
-    }
+    glance_look(g, g->path);
 }
 
 static unsigned depth(const char *path)
@@ -125,40 +108,23 @@ static int by_depth(const void *a, const void *b)
     return dx != dy ? (dx < dy ? -1 : 1) : strcmp(x, y);
 }
 
-/* Up to w->end. False where no thread can be started. */
-static bool look_at_level(struct work *w)
-{
-    const size_t wanted = (w->end - w->next + SHARE - 1) / SHARE;
-    pthread_t threads[THREADS];
-    unsigned count = 0;
-
-    while (count < THREADS && count < wanted && pthread_create(&threads[count], NULL, work, w) == 0)
-        count++;
-    for (unsigned i = 0; i < count; i++)
-        pthread_join(threads[i], NULL);
-    return count > 0;
-}
-
 void glances_look(struct glances *all)
 {
-    struct work w = {.list = memory_new(HASH_COUNT(all->by_path), sizeof *w.list)};
-    struct glance *g, *next;
+    struct glance **list = memory_new(HASH_COUNT(all->by_path), sizeof *list), *g, *next;
     size_t count = 0;
     bool can = true;
 
     HASH_ITER(hh, all->by_path, g, next)
-        w.list[count++] = g;
+        list[count++] = g;
     if (count)
-        qsort(w.list, count, sizeof *w.list, by_depth);
+        qsort(list, count, sizeof *list, by_depth);
     /* Level by level: two that are on their way through a directory at once would both ask for it. */
-    while (can && w.end < count) {
-        const unsigned level = depth(w.list[w.end]->path);
-        w.next = w.end;
-        while (w.end < count && depth(w.list[w.end]->path) == level)
-            w.end++;
-        can = look_at_level(&w);
+    for (size_t begin = 0, end = 0; can && begin < count; begin = end) {
+        while (end < count && depth(list[end]->path) == depth(list[begin]->path))
+            end++;
+        can = parallel_each(begin, end, look_at, list);
     }
-    free(w.list);
+    free(list);
     if (!can)
         glances_free(all);
 }

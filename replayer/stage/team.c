@@ -239,26 +239,24 @@ void team_broadcast(const struct team *t, void *buf, uint64_t bytes)
     }
 }
 
-int team_least(const struct team *t, int value)
+static int reduce(const struct team *t, int value, MPI_Op op)
 {
-    int least = value;
+    int result = value;
     MPI_Request request;
 
     if (t->nodes > 1) {
-        MPI_Iallreduce(&value, &least, 1, MPI_INT, MPI_MIN, t->leaders, &request);
+        MPI_Iallreduce(&value, &result, 1, MPI_INT, op, t->leaders, &request);
         team_wait(&request);
     }
-    return least;
+    return result;
+}
+
+int team_least(const struct team *t, int value)
+{
+    return reduce(t, value, MPI_MIN);
 }
 
 int team_sum(const struct team *t, int value)
 {
-    int sum = value;
-    MPI_Request request;
-
-    if (t->nodes > 1) {
-        MPI_Iallreduce(&value, &sum, 1, MPI_INT, MPI_SUM, t->leaders, &request);
-        team_wait(&request);
-    }
-    return sum;
+    return reduce(t, value, MPI_SUM);
 }
