@@ -234,7 +234,8 @@ static void glance(struct builder *b)
 {
     for (size_t i = 0; i < b->m->entry_count; i++) {
         const struct manifest_entry *e = &b->m->entries[i];
-        char *dir = e->kind == MANIFEST_ABSENT ? memory_bytes(e->path, (size_t)(strrchr(e->path, '/') - e->path)) : NULL;
+        const size_t above = (size_t)(strrchr(e->path, '/') - e->path);
+        char *dir = e->kind == MANIFEST_ABSENT ? memory_bytes(e->path, above) : NULL;
         /* Where nothing was, there may be no directory either. */
         if (!dir || manifest_find(b->m, dir))
             glances_want(&b->tree.glances, dir ? dir : e->path);

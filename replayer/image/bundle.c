@@ -306,8 +306,8 @@ static int take(struct unpacking *u, const struct archive_member *m)
     const bool directory = S_ISDIR(m->mode) && !m->hard_link;
 
     if (climbs(m->path))
-        return error_put(&u->error, "%s: %s: a name with \"..\" in it: such an archive is not staged", u->place->archive,
-                    m->path);
+        return error_put(&u->error, "%s: %s: a name with \"..\" in it: such an archive is not staged",
+                         u->place->archive, m->path);
     const char *name = stripped(u, m->path);
     if (!name)
         return 0;

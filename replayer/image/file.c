@@ -83,7 +83,8 @@ static int write_trailer(int fd, const struct built *b, uint8_t (*digests)[16])
     t.digests_check = dlc_hash64(0, digests, count * sizeof *digests);
     t.index_check = dlc_hash64(0, b->index, b->index_size);
     t.check = dlc_hash64(0, &t, offsetof(struct dlc_trailer, check));
-    return write_all(fd, digests, count * sizeof *digests, end) ?: write_all(fd, &t, sizeof t, end + count * sizeof *digests);
+    const uint64_t bytes = count * sizeof *digests;
+    return write_all(fd, digests, bytes, end) ?: write_all(fd, &t, sizeof t, end + bytes);
 }
 
 static int fill(int fd, struct built *b, image_progress *progress, char **error)
