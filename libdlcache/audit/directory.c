@@ -10,11 +10,6 @@
 
 #define BUCKETS 512u
 
-/* Subdirectories that some glibc, on some hardware, would look into first: for an ld.so that is not known. */
-static const char *const hardware[] = {
-    "glibc-hwcaps", "tls", "x86_64", "haswell", "xeon_phi", "avx512_1", "aarch64", "atomics", "sse2", "i686",
-};
-
 enum source {
     SOURCE_NONE,   /* not looked for yet */
     SOURCE_INDEX,  /* a frozen directory */
@@ -54,14 +49,6 @@ static struct directory *remember(const char *dir, size_t len)
     return d;
 }
 
-static bool has_unknown_hardware(uint32_t node)
-{
-    for (size_t i = 0; i < sizeof hardware / sizeof *hardware; i++)
-        if (image_find(&audit.stage.view.image, node, hardware[i], dlc_strlen(hardware[i])) != DLC_NONE)
-            return true;
-    return false;
-}
-
 /* What the index says of the absolute path. */
 static void resolve(struct directory *d, const char *path, size_t len)
 {
@@ -75,7 +62,7 @@ static void resolve(struct directory *d, const char *path, size_t len)
     case VERDICT_DIR: break;
     default: d->source = SOURCE_GONE; return;
     }
-    if (!(v->image.nodes[found.node].flags & DLC_N_FROZEN) || (!rtld.known && has_unknown_hardware(found.node)))
+    if (!(v->image.nodes[found.node].flags & DLC_N_FROZEN) || (!rtld.known && rtld_has_hardware(&v->image, found.node)))
         return;
     d->source = SOURCE_INDEX;
     d->node = found.node;

@@ -56,6 +56,18 @@ static void read_record(const struct dlc_loader *l)
         rtld.default_dir[i] = take(&p);
 }
 
+bool rtld_has_hardware(const struct image *im, uint32_t dir)
+{
+    static const char *const names[] = {
+        "glibc-hwcaps", "tls", "x86_64", "haswell", "xeon_phi", "avx512_1", "aarch64", "atomics", "sse2", "i686",
+    };
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (image_find(im, dir, names[i], dlc_strlen(names[i])) != DLC_NONE)
+            return true;
+    return false;
+}
+
 void rtld_open(const struct stage *s, char *const *envp)
 {
     static const char name[] = "LD_LIBRARY_PATH=";

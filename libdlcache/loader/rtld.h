@@ -30,6 +30,10 @@ struct rtld {
 
 extern struct rtld rtld;
 
+/* The directory has a subdirectory into which some ld.so, on some hardware, would look first: for one that is not
+ * known. */
+bool rtld_has_hardware(const struct image *im, uint32_t dir);
+
 /* Once, when the stage is open. */
 void rtld_open(const struct stage *s, char *const *envp);
 

@@ -12,11 +12,6 @@
 
 enum outcome { NOT_HERE, HERE, DOUBT };
 
-/* Subdirectories that some glibc, or this one on some hardware, would look into first. */
-static const char *const hardware[] = {
-    "glibc-hwcaps", "tls", "x86_64", "haswell", "xeon_phi", "avx512_1", "aarch64", "atomics",
-};
-
 /* --- one object's dynamic section ------------------------------------------------------------------------------------ */
 
 static const char *text(const struct member *m, uint64_t at)
@@ -207,11 +202,8 @@ static enum outcome in_directory(struct closure *c, size_t n, const char *name, 
     case VERDICT_DIR: break;
     default: return DOUBT;
     }
-    if (!(v->image.nodes[found.node].flags & DLC_N_FROZEN))
+    if (!(v->image.nodes[found.node].flags & DLC_N_FROZEN) || rtld_has_hardware(&v->image, found.node))
         return DOUBT;
-    for (size_t i = 0; i < sizeof hardware / sizeof *hardware; i++)
-        if (image_find(&v->image, found.node, hardware[i], strlen(hardware[i])) != DLC_NONE)
-            return DOUBT;
     while (n > 1 && dir[n - 1] == '/')
         n--;
     const size_t slash = dir[n - 1] != '/';
