@@ -3,6 +3,11 @@
 set -u
 build=$1
 export BUILD="$build"
+# Python's switches of the caller are not for the tests: unbuffered, for one, it writes a line's end by itself, and lines of
+# two ranks mix.
+for name in $(env | sed -n 's/^\(PYTHON[A-Z]*\)=.*/\1/p'); do
+    unset "$name"
+done
 passed=0 failed=0
 log=$(mktemp)
 
