@@ -1,30 +1,44 @@
 #include "execute.h"
 
+#include <elf.h>
 #include <fcntl.h>
+#include <link.h>
 #include <sys/stat.h>
 
 #include "attach.h"
 #include "sys.h"
 
-/* The mirror's path of an executable node, by the name that was asked for: the kernel calls the process by it. */
-static int mirror_path(const struct stage *s, const char *path, size_t len, uint32_t *node, char file[EXECUTE_PATH])
+/* The mirror's path of an executable node, by the name that was asked for: the kernel calls the process by it. Of a
+ * relative one: below the working directory. Returns how many bytes stand before the name, or -1. */
+static long mirror_path(const struct stage *s, const char *name, size_t len, uint32_t *node, char file[EXECUTE_PATH])
 {
     const struct view *v = &s->view;
+    char *const path = file + v->prefix_len;
+    size_t n = 0;
     struct found found;
     struct stat st;
 
-    if (lookup_prefix(v, path, len) || lookup_from(v, 0, path, len, 0, &found) != VERDICT_FILE)
+    if (v->prefix_len + len + 2 > EXECUTE_PATH || len == 0)
         return -1;
-    if (!(v->image.nodes[found.node].flags & DLC_N_RUN) || v->prefix_len + len + 1 > EXECUTE_PATH)
-        return -1;
+    if (*name != '/') {
+        const long cwd = sys_getcwd(path, EXECUTE_PATH - v->prefix_len - len - 1);
+        if (cwd < 2 || *path != '/')
+            return -1;
+        n = (size_t)cwd - 1;
+        if (n > 1)
+            path[n++] = '/';
+    }
     __builtin_memcpy(file, v->prefix, v->prefix_len);
-    __builtin_memcpy(file + v->prefix_len, path, len);
-    file[v->prefix_len + len] = '\0';
+    __builtin_memcpy(path + n, name, len);
+    path[n + len] = '\0';
+    if (lookup_prefix(v, path, n + len) || lookup_from(v, 0, path, n + len, 0, &found) != VERDICT_FILE ||
+        !(v->image.nodes[found.node].flags & DLC_N_RUN))
+        return -1;
     /* Through directories that the mirror has not, the name leads nowhere, or elsewhere. */
     if (sys_fstatat(AT_FDCWD, file, &st, 0) != 0 || stage_node_of(s, &st) == DLC_NONE)
         return -1;
     *node = found.node;
-    return 0;
+    return (long)(v->prefix_len + n);
 }
 
 /* "#!", blanks, the interpreter, and one argument: the rest of the line. As fs/binfmt_script.c. */
@@ -98,37 +112,134 @@ int execute_in_front(const char *path, int argc, char **argv, struct execution *
     return n;
 }
 
-static void name_process(struct execution *x, const char *path, size_t len)
+static char *put_told(struct execution *x, char digit)
 {
     const size_t head = sizeof EXECUTE_COMM;
+
+    __builtin_memcpy(x->comm, EXECUTE_COMM, head - 1);
+    x->comm[head - 1] = digit;
+    x->told = 1;
+    return x->comm + head;
+}
+
+static void name_process(struct execution *x, const char *path, size_t len)
+{
+    char *const name = put_told(x, x->argument ? '2' : '1');
     size_t start = len, n;
 
     while (start > 0 && path[start - 1] != '/')
         start--;
     n = len - start < 15 ? len - start : 15; /* TASK_COMM_LEN */
-    __builtin_memcpy(x->comm, EXECUTE_COMM, head - 1);
-    x->comm[head - 1] = x->argument ? '2' : '1';
-    __builtin_memcpy(x->comm + head, path + start, n);
-    x->comm[head + n] = '\0';
+    __builtin_memcpy(name, path + start, n);
+    name[n] = '\0';
+}
+
+static void tell_offset(struct execution *x, size_t offset)
+{
+    char *const first = put_told(x, '0'), *digits = first + 5; /* of less than EXECUTE_PATH */
+
+    *digits = '\0';
+    for (; digits > first; offset /= 10)
+        *--digits = (char)('0' + offset % 10);
+}
+
+/* glibc's, whose door our libraries open: "/lib64/ld-linux-x86-64.so.2", and on some machines "/lib64/ld64.so.1". */
+static int is_glibc(const char *loader)
+{
+    const char *name = loader;
+
+    while (*loader)
+        if (*loader++ == '/')
+            name = loader;
+    return dlc_same(name, "ld-linux", 8) || dlc_same(name, "ld64.so.", 8);
+}
+
+/* The kernel starts it by a dynamic loader that our libraries are for. */
+static int is_dynamic(int fd)
+{
+    extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden")));
+    ElfW(Ehdr) head;
+    ElfW(Phdr) part;
+    char loader[64 + 8] = "";
+
+    if (sys_pread(fd, &head, sizeof head, 0) != sizeof head || !dlc_same((char *)head.e_ident, ELFMAG, SELFMAG) ||
+        head.e_ident[EI_CLASS] != __ehdr_start.e_ident[EI_CLASS] || head.e_machine != __ehdr_start.e_machine ||
+        head.e_phentsize != sizeof part)
+        return 0;
+    for (unsigned i = 0; i < head.e_phnum; i++) {
+        if (sys_pread(fd, &part, sizeof part, head.e_phoff + i * sizeof part) != sizeof part)
+            return 0;
+        if (part.p_type == PT_INTERP)
+            return part.p_filesz <= 64 && sys_pread(fd, loader, part.p_filesz, part.p_offset) == (long)part.p_filesz &&
+                   is_glibc(loader);
+    }
+    return 0;
+}
+
+/* An interpreter that only the node has (/bin/sh, most often) is executed from where it lies, if the process will be
+ * attached. The stage's is not asked to be: what the index knows of it speaks against it. */
+static int native_interpreter(const struct stage *s, const char *path, char file[EXECUTE_PATH])
+{
+    const size_t len = dlc_strlen(path);
+    struct found found;
+    struct stat st;
+
+    if (lookup_prefix(&s->view, path, len) || lookup_from(&s->view, 0, path, len, 0, &found) != VERDICT_UNKNOWN)
+        return -1;
+    const int fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+    if (fd < 0)
+        return -1;
+    const int attaches = sys_fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && !(st.st_mode & 06000) &&
+                         sys_call(__NR_fgetxattr, fd, "security.capability", 0, 0) < 0 && is_dynamic(fd);
+    sys_close(fd);
+    __builtin_memcpy(file, path, len + 1);
+    return attaches ? 0 : -1;
 }
 
 int execute_plan(const struct stage *s, const char *path, size_t len, struct execution *x)
 {
+    const struct dlc_node *const nodes = s->view.image.nodes;
     uint32_t node;
 
-    x->script = 0;
+    x->script = x->told = 0;
     x->interpreter = x->argument = NULL;
-    if (len == 0 || path[0] != '/' || mirror_path(s, path, len, &node, x->file) != 0)
+    const long before = mirror_path(s, path, len, &node, x->file);
+    if (before < 0)
         return -1;
-    if (s->view.image.nodes[node].object != DLC_NONE)
+    if (nodes[node].object != DLC_NONE) {
+        if (*path != '/')
+            tell_offset(x, (size_t)before);
         return 0;
-    if (execute_line(x, x->file) != 0 ||
-        mirror_path(s, x->interpreter, dlc_strlen(x->interpreter), &node, x->file) != 0 ||
-        s->view.image.nodes[node].object == DLC_NONE)
+    }
+    if (execute_line(x, x->file) != 0)
         return -1;
+    if (mirror_path(s, x->interpreter, dlc_strlen(x->interpreter), &node, x->file) < 0) {
+        if (native_interpreter(s, x->interpreter, x->file) != 0)
+            return -1;
+    } else if (nodes[node].object == DLC_NONE) {
+        return -1;
+    }
     x->script = 1;
     name_process(x, path, len);
     return 0;
+}
+
+void execute_vectors(const struct execution *x, const char *path, char *const *argv, char *const *envp,
+                     const char **args, const char **vars)
+{
+    if (x->script) {
+        *args++ = x->interpreter;
+        if (x->argument)
+            *args++ = x->argument;
+        *args++ = path;
+        argv++;
+    }
+    while ((*args++ = *argv++))
+        ;
+    if (x->told)
+        *vars++ = x->comm;
+    while ((*vars++ = *envp++))
+        ;
 }
 
 int execute_names(const struct stage *s, const char *list)

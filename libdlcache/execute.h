@@ -5,24 +5,33 @@
 
 #include "stage.h"
 
-/* A variable that a script's process takes out of its environment before it begins, as the kernel would have told it of
- * the script, and has told it of the interpreter: a digit, the argument that is the script's path (it is AT_EXECFN), and
- * the name of the process. */
+/* A variable that a process takes out of its environment before it begins, which says what the kernel would have told it
+ * of a script, and has told it of the interpreter: a digit, the argument that is the script's path (it is AT_EXECFN), and
+ * the name of the process. Of a program that was asked for by a relative path: 0, and how many bytes stand before that in
+ * AT_EXECFN. */
 #define EXECUTE_COMM "DLCACHE_COMM="
 
 #define EXECUTE_PATH (4096 + 512)
+#define EXECUTE_ARGUMENTS 2 /* that a script's interpreter is given more than the script */
 
 struct execution {
-    char file[EXECUTE_PATH]; /* to execute: in the mirror */
+    char file[EXECUTE_PATH]; /* to execute: in the mirror, or an interpreter that only the node has */
     int script;              /* the arguments are: interpreter, argument (if it is not NULL), path as asked, argv[1]… */
+    int told;                /* the variable is one of the environment's */
     const char *interpreter; /* as written in the script; in `line` */
     const char *argument;
     char line[256];
-    char comm[sizeof EXECUTE_COMM + 17];
+    char comm[sizeof EXECUTE_COMM + 17]; /* the variable */
 };
 
-/* What to execute for `path`, of `len` bytes, absolute, as the program asked. 0, or -1: natively. */
+/* What to execute for `path`, of `len` bytes, as the program asked; a relative one begins at this process's working
+ * directory. 0, or -1: natively. */
 int execute_plan(const struct stage *s, const char *path, size_t len, struct execution *x);
+
+/* The arguments and variables to execute it with, from those that the program gave (argv[0] is there) for `path`. `args`
+ * has room for argv's, the NULL, and EXECUTE_ARGUMENTS more; `vars` for envp's, the NULL, and one more. */
+void execute_vectors(const struct execution *x, const char *path, char *const *argv, char *const *envp,
+                     const char **args, const char **vars);
 
 /* The first line of the script at `path` into x: interpreter and argument. 0, or -1: it is none that the kernel would
  * execute without looking at more of it. */

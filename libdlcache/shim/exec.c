@@ -1,7 +1,7 @@
 /* The exec family. Rules: shim.h.
  *
- * A program whose file is held is executed from the stage, and so is a script whose interpreter is held, as far as the
- * child will be attached; the child itself puts right what would tell (init.c).
+ * A program or script whose file is held is executed from the stage, as far as the child will be attached; the child
+ * itself puts right what would tell (init.c).
  *
  * A child inherits the attachment by its environment, which stays as the program made it. Only where the libraries that
  * it names could not be loaded (the stage was removed; the child is another user, or has another root), they are taken
@@ -133,26 +133,18 @@ static __attribute__((noinline)) int start_held(const struct start *how, const c
 
     if (shim.recording)
         note_program(path);
-    /* A relative path is what the kernel tells the child: it has to be given one. */
-    if (!shim.serving || shim.left || len <= 0 || path[0] != '/' || !argv || !argv[0] || !envp)
+    /* Where a spawned child will be, its file actions may say. */
+    if (!shim.serving || shim.left || len <= 0 || (path[0] != '/' && how->actions) || !argv || !argv[0] || !envp)
         return SHIM_PASS;
     if (execute_plan(&shim.stage, path, (size_t)len, &x) != 0 || !execute_attaches(&shim.stage, envp))
         return SHIM_PASS;
     int rc;
-    if (!x.script) {
+    if (!x.told) {
         rc = start(how, x.file, argv, envp);
     } else {
-        const size_t args = count(argv), vars = count(envp);
-        char *script[args + 3], *env[vars + 2];
-        size_t n = 0;
-        script[n++] = (char *)(uintptr_t)x.interpreter;
-        if (x.argument)
-            script[n++] = (char *)(uintptr_t)x.argument;
-        script[n++] = (char *)(uintptr_t)path;
-        __builtin_memcpy(script + n, argv + 1, args * sizeof *argv); /* with its NULL */
-        env[0] = x.comm;
-        __builtin_memcpy(env + 1, envp, (vars + 1) * sizeof *envp);
-        rc = start(how, x.file, script, env);
+        const char *args[count(argv) + 1 + EXECUTE_ARGUMENTS], *vars[count(envp) + 2];
+        execute_vectors(&x, path, argv, envp, args, vars);
+        rc = start(how, x.file, (char *const *)(uintptr_t)args, (char *const *)(uintptr_t)vars);
     }
     return how->pid && rc == 0 ? 0 : SHIM_PASS; /* whatever failed fails natively, too, or does not */
 }

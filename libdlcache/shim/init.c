@@ -128,6 +128,14 @@ static const char *take_comm(char **envp)
     return NULL;
 }
 
+static size_t told_number(const char *digits)
+{
+    size_t n = 0;
+    for (; *digits >= '0' && *digits <= '9' && n < EXECUTE_PATH; digits++)
+        n = n * 10 + (size_t)(*digits - '0');
+    return n;
+}
+
 /* Was this program executed from the stage: then the path that the kernel was given is put right where it lies. Of a
  * script it is the script's, and so is the name of the process. */
 static void put_right(int argc, char **argv, char **envp)
@@ -135,11 +143,12 @@ static void put_right(int argc, char **argv, char **envp)
     const struct view *v = &shim.stage.view;
     ElfW(auxv_t) *execfn = find_execfn(envp);
     const char *const told = take_comm(envp);
+    const int script = told ? told[0] - '0' : 0;
+    size_t before = v->prefix_len;
 
     if (environ != envp) /* a constructor before ours put a variable in */
         take_comm(environ);
-    if (told) {
-        const int script = told[0] - '0';
+    if (script) {
         sys_call(__NR_prctl, PR_SET_NAME, told + 1, 0, 0);
         if (execfn && (script == 1 || script == 2) && script < argc)
             execfn->a_un.a_val = (uintptr_t)argv[script];
@@ -148,9 +157,13 @@ static void put_right(int argc, char **argv, char **envp)
     if (!execfn)
         return;
     char *path = (char *)execfn->a_un.a_val;
-    const size_t len = strlen(path), below = v->prefix_len && len > v->prefix_len ? v->prefix_len : 0;
-    if (below && lookup_prefix(v, path, len) == below)
-        memmove(path, path + below, len - below + 1);
+    const size_t len = strlen(path);
+    if (lookup_prefix(v, path, len) != v->prefix_len)
+        return;
+    if (told)
+        before = told_number(told + 1);
+    if (before && before < len)
+        memmove(path, path + before, len - before + 1);
 }
 
 /* A program that was executed from the stage is noted as the original. */

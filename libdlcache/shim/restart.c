@@ -154,7 +154,7 @@ static void execute_held(const struct stage *s, const char *path, int in_front, 
     if (execute_plan(s, path, strlen(path), x) != 0 || in_front != (x->script ? 1 + (x->argument != NULL) : 0))
         return;
     /* A script's arguments are those of the interpreter already. */
-    if (x->script)
+    if (x->told)
         *--env = x->comm;
     sys_call(__NR_execve, x->file, argv, env, 0);
 }

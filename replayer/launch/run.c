@@ -82,31 +82,17 @@ static void execute_held(const char *path, char **argv, char **envp)
 
     if (!stage.view.state || execute_plan(&stage, path, dlc_strlen(path), &x) != 0 || !execute_attaches(&stage, envp))
         return;
-    if (!x.script) {
-        sys_call(__NR_execve, x.file, argv, envp, 0);
-        return;
-    }
     while (argv[args])
         args++;
     while (envp[vars])
         vars++;
-    const char **list = sys_mmap((args + vars + 8) * sizeof *list, PROT_READ | PROT_WRITE,
+    const char **list = sys_mmap((args + vars + 3 + EXECUTE_ARGUMENTS) * sizeof *list, PROT_READ | PROT_WRITE,
                                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (!list)
         return;
-    const char **script = list, **env;
-    size_t n = 0;
-    script[n++] = x.interpreter;
-    if (x.argument)
-        script[n++] = x.argument;
-    script[n++] = path;
-    for (size_t i = 1; i <= args; i++)
-        script[n++] = argv[i];
-    env = list + n;
-    env[0] = x.comm;
-    for (size_t i = 0; i <= vars; i++)
-        env[i + 1] = envp[i];
-    sys_call(__NR_execve, x.file, script, env, 0);
+    const char **const env = list + args + 1 + EXECUTE_ARGUMENTS;
+    execute_vectors(&x, path, argv, envp, list, env);
+    sys_call(__NR_execve, x.file, list, env, 0);
 }
 
 static long execute(const char *path, char **argv, char **envp)
