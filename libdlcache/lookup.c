@@ -102,6 +102,35 @@ static inline const char *component_end(const char *p, const char *end)
     return p;
 }
 
+/* Where the last component begins, of a path that starts with a slash; NULL where it has none, or is "." or "..". */
+static inline const char *last_component(const char *path, const char *end)
+{
+    const uint64_t low = 0x7f7f7f7f7f7f7f7full, slashes = 0x2f2f2f2f2f2f2f2full;
+    const char *p = end;
+
+    while (p - path >= 8) {
+        uint64_t word;
+        __builtin_memcpy(&word, p - 8, 8);
+        word ^= slashes;
+        const uint64_t zeros = ~(((word & low) + low) | word | low); /* exactly: the highest is wanted */
+        if (zeros) {
+            p -= __builtin_clzll(zeros) >> 3;
+            break;
+        }
+        p -= 8;
+    }
+    while (p[-1] != '/')
+        p--;
+    const size_t n = (size_t)(end - p);
+    return n == 0 || (p[0] == '.' && (n == 1 || (n == 2 && p[1] == '.'))) ? NULL : p;
+}
+
+/* What the image says holds for all of the path. */
+static inline int holds_everywhere(const struct view *v, unsigned flags)
+{
+    return !(flags & LOOKUP_CHANGED) && v->all_agree && !__atomic_load_n(&v->state->any_dirty, __ATOMIC_RELAXED);
+}
+
 enum verdict lookup_from(const struct view *v, uint32_t start, const char *path, size_t len, unsigned flags,
                          struct found *found)
 {
@@ -117,6 +146,11 @@ enum verdict lookup_from(const struct view *v, uint32_t start, const char *path,
         return VERDICT_UNKNOWN;
     if (dirty(v, cur, flags) & DLC_D_SELF)
         return VERDICT_UNKNOWN;
+    const char *last_name = v->recent && path[0] == '/' && holds_everywhere(v, flags) ? last_component(path, end) : NULL;
+    if (last_name && recent_find(v->recent, path, (size_t)(last_name - path), &cur, &links)) {
+        p = last_name;
+        last_name = NULL;
+    }
     for (;;) {
         while (p < end && *p == '/')
             p++;
@@ -152,6 +186,8 @@ enum verdict lookup_from(const struct view *v, uint32_t start, const char *path,
         }
         if (n > 255)
             return VERDICT_UNKNOWN;
+        if (name == last_name)
+            recent_keep(v->recent, path, (size_t)(name - path), cur, links);
 
         const uint32_t child = image_find(im, cur, name, n);
         found->parent = cur;

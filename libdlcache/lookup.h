@@ -4,6 +4,7 @@
 #define DLCACHE_LOOKUP_H
 
 #include "image.h"
+#include "recent.h"
 
 enum verdict {
     VERDICT_UNKNOWN, /* ask the kernel */
@@ -30,6 +31,7 @@ struct view {
     const struct dlc_mount_state *mounts;  /* one a mount */
     const struct spot *spots;              /* in no order; nothing agrees that no spot lies above */
     uint32_t spot_count;
+    struct recent *recent;                 /* of this image, in a process that looks up much; or NULL */
     int all_agree;                         /* what the image says holds everywhere */
     const char *prefix;                    /* the mirror's path; a path below it means the original */
     uint32_t prefix_len;                   /* 0: no mirror */

@@ -8,7 +8,6 @@
 #define STAGE_INDEX "index"
 #define STAGE_STATE "state"
 #define STAGE_MIRROR "root"
-#define STAGE_ABSENT "absent" /* nothing is there: what the audit library answers with for what is not there */
 #define STAGE_RUN "run"
 #define STAGE_LIB "lib/libdlcache.so"
 #define STAGE_AUDIT "lib/libdlcache-audit.so"

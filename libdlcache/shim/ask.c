@@ -11,18 +11,20 @@
 /* Pages that were found readable. A path that is not readable has to give EFAULT, as from the kernel, and no fault in
  * here. A page that a string was once read from is taken to stay: asking each time would double the cost of a call. */
 #define PAGES 1024
-static DLC_LARGE uintptr_t readable_pages[PAGES];
+static DLC_LARGE uint32_t readable_pages[PAGES]; /* of the page's number what the place does not say, and 1 */
 
 static bool page_readable(uintptr_t page)
 {
-    uintptr_t *slot = &readable_pages[(page / PAGE) % PAGES];
+    uint32_t *slot = &readable_pages[(page / PAGE) % PAGES];
+    const uint64_t tag = page / PAGE / PAGES + 1;
 
-    if (__builtin_expect(__atomic_load_n(slot, __ATOMIC_RELAXED) == page, 1))
+    if (__builtin_expect(__atomic_load_n(slot, __ATOMIC_RELAXED) == tag, 1))
         return true;
     /* The kernel reads the set before it looks at the first argument: -EFAULT, or -EINVAL for readable memory. */
     if (sys_call(__NR_rt_sigprocmask, -1, page, 0, 8) != -EINVAL)
         return false;
-    __atomic_store_n(slot, page, __ATOMIC_RELAXED);
+    if (tag <= UINT32_MAX) /* more where addresses have 57 bits, and a program asked for those */
+        __atomic_store_n(slot, (uint32_t)tag, __ATOMIC_RELAXED);
     return true;
 }
 
@@ -294,7 +296,7 @@ void shim_note_slow(enum spool_op op, bool failed, int dirfd, const char *path)
     const long len = shim_strlen(path);
 
     if (len > 0 && !was_answered(op, dirfd, path) && !in_another_root())
-        recorder_note_at(&shim.recorder, op, result, dirfd, path, (size_t)len);
+        recorder_note_at(&shim_recorder, op, result, dirfd, path, (size_t)len);
 }
 
 /* A call that the stage did not answer: why not. */

@@ -88,7 +88,7 @@ __asm__(".text\n"
 #endif
 
 static bool active;
-static char library_path[PATH_MAX]; /* as ld.so read it: programs write over their environment */
+static DLC_LARGE char library_path[PATH_MAX]; /* as ld.so read it: programs write over their environment */
 
 /* Somebody serves, or wants to know of, what the loader does; `off`: our own library does not. */
 static bool others_audit(const char *list, bool off)

@@ -12,6 +12,7 @@
 #include "shim.h"
 
 struct shim shim;
+DLC_LARGE struct recorder shim_recorder;
 struct real shim_real;
 
 /* The library's entry point. */
@@ -143,7 +144,7 @@ static void put_right(int argc, char **argv, char **envp)
     const struct view *v = &shim.stage.view;
     ElfW(auxv_t) *execfn = find_execfn(envp);
     const char *const told = take_comm(envp);
-    const int script = told ? told[0] - '0' : 0;
+    const int script = told && *told ? told[0] - '0' : 0;
     size_t before = v->prefix_len;
 
     if (environ != envp) /* a constructor before ours put a variable in */
@@ -158,22 +159,24 @@ static void put_right(int argc, char **argv, char **envp)
         return;
     char *path = (char *)execfn->a_un.a_val;
     const size_t len = strlen(path);
-    if (lookup_prefix(v, path, len) != v->prefix_len)
+    if (!before || lookup_prefix(v, path, len) != before)
         return;
     if (told)
         before = told_number(told + 1);
-    if (before && before < len)
+    if (before < len)
         memmove(path, path + before, len - before + 1);
 }
 
 /* A program that was executed from the stage is noted as the original. */
 static void note_original(void)
 {
-    char *exe = shim.recorder.spool->exe;
+    char *exe = shim_recorder.spool->exe;
     const size_t len = strlen(exe), below = lookup_prefix(&shim.stage.view, exe, len);
 
     memmove(exe, exe + below, len - below + 1);
 }
+
+static _Alignas(64) struct recent recent;
 
 static bool take_over(const struct settings *set)
 {
@@ -194,6 +197,7 @@ static __attribute__((constructor(101))) void start(int argc, char **argv, char 
         set.stage = onestep(&set, envp);
     if (set.stage)
         shim.serving = take_over(&set) || attach(&shim.stage, &set) == 0;
+    shim.stage.view.recent = &recent;
     if (shim.serving && staged_before)
         restart(&shim.stage, &set, argc, argv, envp);
     if (shim.serving && set.stats) {
@@ -204,7 +208,7 @@ static __attribute__((constructor(101))) void start(int argc, char **argv, char 
     errno = saved;
     shim_dlopen_start(envp);
     if (set.record)
-        shim.recording = recorder_open(&shim.recorder, set.record, "preload", set.rank) == 0;
+        shim.recording = recorder_open(&shim_recorder, set.record, "preload", set.rank) == 0;
     if (set.stage)
         put_right(argc, argv, envp);
     if (shim.serving && shim.recording)

@@ -74,11 +74,11 @@ struct shim {
     uint64_t root_dev, root_ino;
     unsigned euid, egid;  /* when it attached */
     struct stage stage;
-    struct recorder recorder;
     struct dlc_counts *counts; /* NULL: nobody asked for them */
 };
 
 extern struct shim shim; /* written by the constructor alone, but for what process.c sets */
+extern struct recorder shim_recorder; /* where it is recording */
 
 /* dlopen.c: whether objects are served there. Once, with the environment that the process began with. */
 void shim_dlopen_start(char *const *envp);

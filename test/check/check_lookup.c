@@ -132,24 +132,28 @@ static void compare(const char *path, unsigned flags, unsigned *unknown)
     }
 }
 
-START_TEST(test_as_the_kernel)
+static void random_path(char path[512], unsigned *seed)
 {
     static const char *const parts[] = {
         "a", "b", "c", "f", "g", "h", "empty", "abs", "hard", "fifo", "to-b", "round", "to-f", "to-f-slash", "to-b-slash",
         "far", "dangling", "loop1", "loop2", "self", "none", ".", "..", "", "a", "b", "..", "\xff\n\"",
     };
+    int n = snprintf(path, 512, "%s", tree.dir);
+
+    for (int k = 1 + rand_r(seed) % 7; k > 0; k--)
+        n += snprintf(path + n, 512 - (size_t)n, "/%s", parts[(unsigned)rand_r(seed) % (sizeof parts / sizeof *parts)]);
+    if (rand_r(seed) % 8 == 0)
+        strcat(path, "/");
+}
+
+START_TEST(test_as_the_kernel)
+{
     unsigned unknown = 0, all = 40000;
     unsigned seed = 1;
+    char path[512];
 
     for (unsigned i = 0; i < all; i++) {
-        char path[512];
-        int n = snprintf(path, sizeof path, "%s", tree.dir);
-        const int length = 1 + rand_r(&seed) % 7;
-        for (int k = 0; k < length; k++)
-            n += snprintf(path + n, sizeof path - (size_t)n, "/%s",
-                          parts[(unsigned)rand_r(&seed) % (sizeof parts / sizeof *parts)]);
-        if (rand_r(&seed) % 8 == 0)
-            strcat(path, "/");
+        random_path(path, &seed);
         compare(path, 0, &unknown);
         compare(path, LOOKUP_NOFOLLOW, &unknown);
     }
@@ -216,8 +220,12 @@ static struct dlc_state state;
 static uint8_t dirty[4096];
 static struct dlc_mount_state mounts[64];
 
+static struct recent recent;
+
 static void give_state(void)
 {
+    memset(&recent, 0, sizeof recent);
+    tree.view.recent = &recent;
     ck_assert_uint_lt(tree.view.image.node_count, sizeof dirty);
     ck_assert_uint_lt(tree.view.image.mount_count, 64);
     for (int i = 0; i < 64; i++)
@@ -260,6 +268,92 @@ START_TEST(test_dirty)
     ck_assert_int_eq(ask("a/b/hard", 0, &other), VERDICT_UNKNOWN);
     ck_assert_int_eq(ask("a/b/c/h", 0, &other), VERDICT_UNKNOWN);
     ck_assert_int_eq(ask("a/f", 0, &other), VERDICT_FILE);
+}
+END_TEST
+
+/* Whoever looked there before: the answer is the same. */
+static void same_again(const char *path, unsigned flags)
+{
+    struct found found, other;
+
+    tree.view.recent = NULL;
+    const enum verdict verdict = lookup(&tree.view, path, strlen(path), flags, &found);
+    tree.view.recent = &recent;
+    for (int i = 0; i < 2; i++) {
+        ck_assert_msg(lookup(&tree.view, path, strlen(path), flags, &other) == verdict, "%s", path);
+        ck_assert_msg(other.node == found.node && other.parent == found.parent, "%s", path);
+    }
+}
+
+static unsigned recent_kept(void)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < RECENT_ENTRIES; i++)
+        n += recent.entries[i].version != 0;
+    return n;
+}
+
+START_TEST(test_recent)
+{
+    char path[4096];
+    struct found found;
+    unsigned seed = 2;
+
+    give_state();
+    for (int i = 0; i < 40000; i++) {
+        random_path(path, &seed);
+        same_again(path, 0);
+        same_again(path, LOOKUP_NOFOLLOW);
+        same_again(path, LOOKUP_CHANGED);
+    }
+    ck_assert_uint_eq(recent_kept(), RECENT_ENTRIES);
+    /* Each length of the text, shorter and longer than what is kept. */
+    for (int slashes = 1; slashes < 260; slashes++) {
+        snprintf(path, sizeof path, "%s%*s", tree.dir, slashes, "");
+        memset(path + strlen(tree.dir), '/', (size_t)slashes);
+        strcat(path, "empty");
+        same_again(path, 0);
+    }
+    /* Links that were followed on the way count. */
+    for (int links = 38; links <= 42; links++) {
+        int n = snprintf(path, sizeof path, "%s/a", tree.dir);
+        for (int i = 0; i < links; i++)
+            n += snprintf(path + n, sizeof path - (size_t)n, "/self");
+        same_again(path, 0);
+        strcat(path, "/to-f");
+        same_again(path, 0);
+    }
+    same_again("/", 0);
+    same_again("/none", 0);
+    same_again("none", 0);
+    /* An entry that somebody is writing is left alone. */
+    give_state();
+    for (unsigned i = 0; i < RECENT_ENTRIES; i++)
+        recent.entries[i].version = 1;
+    ck_assert_int_eq(ask("a/f", 0, &found), VERDICT_FILE);
+    ck_assert_int_eq(ask("a/f", 0, &found), VERDICT_FILE);
+    for (unsigned i = 0; i < RECENT_ENTRIES; i++)
+        ck_assert(recent.entries[i].version == 1 && recent.entries[i].len == 0);
+}
+END_TEST
+
+START_TEST(test_recent_and_dirty)
+{
+    struct found found;
+
+    give_state();
+    ck_assert_int_eq(ask("a/b/g", 0, &found), VERDICT_FILE);
+    ck_assert_int_eq(ask("a/b/g", 0, &found), VERDICT_FILE);
+    ck_assert_uint_ge(recent_kept(), 1);
+    dirty[found.parent] = DLC_D_SELF;
+    state.any_dirty = 1;
+    ck_assert_int_eq(ask("a/b/g", 0, &found), VERDICT_UNKNOWN);
+    state.any_dirty = 0;
+    tree.view.all_agree = 0;
+    ck_assert_int_eq(ask("a/b/g", 0, &found), VERDICT_FILE);
+    for (int i = 0; i < 64; i++)
+        mounts[i].agrees = 0;
+    ck_assert_int_eq(ask("a/b/g", 0, &found), VERDICT_UNKNOWN);
 }
 END_TEST
 
@@ -361,6 +455,8 @@ Suite *suite_lookup(void)
     tcase_add_test(c, test_from_a_directory);
     tcase_add_test(c, test_mirror_means_the_original);
     tcase_add_test(c, test_dirty);
+    tcase_add_test(c, test_recent);
+    tcase_add_test(c, test_recent_and_dirty);
     tcase_add_test(c, test_another_mount);
     tcase_add_test(c, test_spots);
     tcase_add_test(c, test_name_without_stat);
