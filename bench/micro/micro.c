@@ -11,6 +11,7 @@
 #include <err.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <link.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,36 +157,51 @@ static double measure(const struct one *one, const struct calls *c)
     return ((double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec)) / one->times;
 }
 
-/* The pages that are this process's alone: what the libraries wrote in theirs, and what follows them without a name
- * (.bss). */
+/* Pages of a library that are this process's alone, of those that its headers say it has in memory. */
+static unsigned own_pages(const char *file, uint64_t base)
+{
+    enum { PAGE = 4096 };
+    const uint64_t present = 1ull << 63, of_file = 1ull << 61, exclusive = 1ull << 56; /* Documentation/admin-guide/mm/pagemap.rst */
+    char head[4096];
+    uint64_t end = 0, entry;
+    unsigned pages = 0;
+
+    int fd = native.open(file, O_RDONLY | O_CLOEXEC);
+    expect(fd >= 0 && read(fd, head, sizeof head) > (ssize_t)sizeof(ElfW(Ehdr)), file);
+    close(fd);
+    const ElfW(Ehdr) *eh = (const void *)head;
+    const ElfW(Phdr) *ph = (const void *)(head + eh->e_phoff);
+    for (unsigned i = 0; i < eh->e_phnum; i++)
+        if (ph[i].p_type == PT_LOAD && ph[i].p_vaddr + ph[i].p_memsz > end)
+            end = ph[i].p_vaddr + ph[i].p_memsz;
+    fd = native.open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    expect(fd >= 0, "/proc/self/pagemap");
+    for (uint64_t at = base; at < base + end; at += PAGE) {
+        expect(pread(fd, &entry, sizeof entry, (off_t)(at / PAGE * sizeof entry)) == sizeof entry, "/proc/self/pagemap");
+        pages += entry & present && !(entry & of_file) && entry & exclusive;
+    }
+    close(fd);
+    return pages;
+}
+
 static void tell_memory(void)
 {
-    FILE *f = fopen("/proc/self/smaps", "re");
-    char line[8192], name[64] = "";
-    uint64_t last = 0, from, to, kb = 0;
+    FILE *f = fopen("/proc/self/maps", "re");
+    char line[8192], last[8192] = "";
+    uint64_t base;
     int at;
 
-    expect(f != NULL, "/proc/self/smaps");
+    expect(f != NULL, "/proc/self/maps");
     while (fgets(line, sizeof line, f)) {
-        unsigned long value;
-        if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %*s %*s %*s %n", &from, &to, &at) == 2) {
-            const char *lib = strstr(line + at, "/libdlcache");
-            const bool goes_on = *name && from == last && (line[at] == '\n' || line[at] == '\0');
-            if (*name && !goes_on && !(lib && strncmp(lib + 1, name, strlen(name)) == 0)) {
-                printf("memory %s %" PRIu64 "\n", name, kb);
-                name[0] = '\0';
-            }
-            if (lib && !*name) {
-                snprintf(name, sizeof name, "%.*s", (int)strcspn(lib + 1, "\n"), lib + 1);
-                kb = 0;
-            }
-            last = to;
-        } else if (*name && sscanf(line, "Anonymous: %lu", &value) == 1) {
-            kb += value;
+        if (sscanf(line, "%" SCNx64 "-%*x %*s %*s %*s %*s %n", &base, &at) != 1)
+            continue;
+        char *const file = line + at;
+        file[strcspn(file, "\n")] = '\0';
+        if (strstr(file, "/libdlcache") && strcmp(file, last) != 0) {
+            printf("memory %s %u\n", strrchr(file, '/') + 1, own_pages(file, base) * 4);
+            strcpy(last, file);
         }
     }
-    if (*name)
-        printf("memory %s %" PRIu64 "\n", name, kb);
     fclose(f);
 }
 

@@ -120,7 +120,7 @@ static char *answer_file(const char *name, size_t len)
     struct candidate *c = &candidate;
     struct object *loaded = object_of(&c->file);
 
-    __builtin_memcpy(answer.asked, c->path, c->len + 1);
+    answer.asked = c->path;
     if (loaded) {
         object_called(loaded, name, len);
         if (loaded->file.node != DLC_NONE ? put_node(loaded->file.node) : put("", 0, c->full, c->full_len))
@@ -197,7 +197,7 @@ char *answer_candidate(const char *path)
         return NULL;
     const size_t below = lookup_prefix(v, c->full, c->full_len);
     /* Made of the mirror's $ORIGIN, it is answered by itself. */
-    __builtin_memcpy(answer.asked, c->path + below, c->len - below + 1);
+    answer.asked = c->path + below;
     switch (lookup(v, c->full, c->full_len, 0, &found)) {
     case VERDICT_ABSENT:
     case VERDICT_NOTDIR:

@@ -104,7 +104,7 @@ bool has_token(const char *text, size_t len);
 struct answer {
     struct identity file;
     char text[MIRROR_SIZE]; /* empty: the question itself */
-    char asked[PATH_SIZE];  /* the name that an object of that name has natively */
+    const char *asked;      /* the name that an object of that name has natively; of the last candidate */
 };
 extern struct answer answer;
 void answer_clear(void);

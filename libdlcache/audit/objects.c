@@ -27,13 +27,14 @@ static struct word *words;
 
 void *arena_take(size_t bytes)
 {
-    static char *at;
-    static size_t left;
-    const size_t chunk = 16384;
+    enum { CHUNK = 16384 };
+    static _Alignas(16) char first[CHUNK] DLC_LARGE; /* most programs need no more */
+    static char *at = first;
+    static size_t left = CHUNK;
 
     bytes = (bytes + 15) & ~(size_t)15;
     if (bytes > left) {
-        const size_t take = bytes > chunk ? bytes : chunk;
+        const size_t take = bytes > CHUNK ? bytes : CHUNK;
         char *p = sys_mmap(take, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (!p)
             return NULL;
