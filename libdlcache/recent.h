@@ -4,7 +4,8 @@
  * What is kept says the same as the image, which never changes: that a walk along this text, all of it passable, ends
  * at this directory. Whether that holds for the process is asked each time, by lookup.c. No heap, no lock, no system
  * call; any context: who finds an entry that somebody is writing, in another thread or below a signal handler, does
- * without. */
+ * without. (A sequence lock, as in H.-J. Boehm, "Can seqlocks get along with programming language memory models?",
+ * MSPC 2012.) */
 #ifndef DLCACHE_RECENT_H
 #define DLCACHE_RECENT_H
 
@@ -54,14 +55,13 @@ static inline int recent_find(struct recent *r, const char *text, size_t len, ui
     if (!e)
         return 0;
     const uint32_t version = __atomic_load_n(&e->version, __ATOMIC_ACQUIRE);
-    if (version % 2 || __atomic_load_n(&e->len, __ATOMIC_RELAXED) != len)
+    if (version % 2 || __atomic_load_n(&e->len, __ATOMIC_ACQUIRE) != len)
         return 0;
     for (size_t i = 0; 8 * i < len; i++)
-        if (__atomic_load_n(&e->text[i], __ATOMIC_RELAXED) != recent_word(text, len, i))
+        if (__atomic_load_n(&e->text[i], __ATOMIC_ACQUIRE) != recent_word(text, len, i))
             return 0;
-    *node = __atomic_load_n(&e->node, __ATOMIC_RELAXED);
-    *links = __atomic_load_n(&e->links, __ATOMIC_RELAXED);
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    *node = __atomic_load_n(&e->node, __ATOMIC_ACQUIRE);
+    *links = __atomic_load_n(&e->links, __ATOMIC_ACQUIRE);
     return __atomic_load_n(&e->version, __ATOMIC_RELAXED) == version;
 }
 
@@ -75,12 +75,11 @@ static inline void recent_keep(struct recent *r, const char *text, size_t len, u
     if (version % 2 ||
         !__atomic_compare_exchange_n(&e->version, &version, version + 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
         return;
-    __atomic_thread_fence(__ATOMIC_RELEASE);
-    __atomic_store_n(&e->node, node, __ATOMIC_RELAXED);
-    __atomic_store_n(&e->len, (uint32_t)len, __ATOMIC_RELAXED);
-    __atomic_store_n(&e->links, links, __ATOMIC_RELAXED);
+    __atomic_store_n(&e->node, node, __ATOMIC_RELEASE);
+    __atomic_store_n(&e->len, (uint32_t)len, __ATOMIC_RELEASE);
+    __atomic_store_n(&e->links, links, __ATOMIC_RELEASE);
     for (size_t i = 0; 8 * i < len; i++)
-        __atomic_store_n(&e->text[i], recent_word(text, len, i), __ATOMIC_RELAXED);
+        __atomic_store_n(&e->text[i], recent_word(text, len, i), __ATOMIC_RELEASE);
     __atomic_store_n(&e->version, version + 2, __ATOMIC_RELEASE);
 }
 
