@@ -204,7 +204,7 @@ int dlcache_onestep(struct onestep *o)
     joined.detach = o->detach;
     joined.finalize = o->finalize;
     const int rc = join(o);
-    o->signal = team_signal;
+    o->signal = __atomic_load_n(&team_signal, __ATOMIC_RELAXED);
     return rc;
 }
 

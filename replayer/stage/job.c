@@ -41,7 +41,7 @@ static void interrupted(int number)
 
 static void on_signal(int number)
 {
-    team_signal = number;
+    __atomic_store_n(&team_signal, number, __ATOMIC_RELAXED);
 }
 
 /* From here on there is something to clean up. What the user has told us to ignore stays so (nohup). */

@@ -11,7 +11,7 @@
 
 #include "facts/memory.h"
 
-volatile sig_atomic_t team_signal;
+int team_signal;
 void (*team_interrupted)(int signal);
 void (*team_broken)(void);
 

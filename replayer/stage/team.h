@@ -6,7 +6,6 @@
 #define DLCACHE_TEAM_H
 
 #include <mpi.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -68,16 +67,18 @@ int team_least(const struct team *t, int value);
 int team_sum(const struct team *t, int value);
 
 /* Set by SIGTERM, SIGINT, SIGHUP: what waits or works for long calls team_look, which then calls team_interrupted,
- * which ends the process. */
-extern volatile sig_atomic_t team_signal;
+ * which ends the process. Atomic: the signal may come to a thread of the MPI library's. */
+extern int team_signal;
 extern void (*team_interrupted)(int signal);
 /* What is to be cleaned up before an error of MPI, or the time, ends the process; NULL: nothing. */
 extern void (*team_broken)(void);
 
 static inline void team_look(void)
 {
-    if (__builtin_expect(team_signal && team_interrupted, 0))
-        team_interrupted(team_signal);
+    const int number = __atomic_load_n(&team_signal, __ATOMIC_RELAXED);
+
+    if (__builtin_expect(number && team_interrupted, 0))
+        team_interrupted(number);
 }
 
 #endif
