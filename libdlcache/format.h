@@ -93,7 +93,7 @@ enum {
     DLC_N_READ = 1u << 3,    /* access(R_OK) succeeded when the image was built */
     DLC_N_EXEC = 1u << 4,    /* access(X_OK) succeeded when the image was built */
     DLC_N_BTIME = 1u << 5,   /* btime is known */
-    DLC_N_NOEXEC = 1u << 6,  /* access(X_OK) was tried and gave EACCES */
+    DLC_N_NOEXEC = 1u << 6,  /* access(X_OK) gives EACCES */
     DLC_N_VOLATILE = 1u << 7, /* a directory in which the pilot wrote: never frozen */
     DLC_N_RUN = 1u << 8,      /* a program or script that does from here what it does from its place */
     DLC_N_MADE = 1u << 9      /* from a bundle: the file system never had it */

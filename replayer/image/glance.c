@@ -38,7 +38,10 @@ static uint32_t read_access(const struct statx *st, const char *path)
         return 0;
     if (faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) == 0)
         access |= DLC_N_READ;
-    if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) == 0)
+    /* Where nobody may execute it, nobody is asked: a network's client would look at its server once more for each. */
+    if (S_ISREG(st->stx_mode) && !(st->stx_mode & 0111))
+        access |= DLC_N_NOEXEC;
+    else if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) == 0)
         access |= DLC_N_EXEC;
     else if (errno == EACCES)
         access |= DLC_N_NOEXEC;

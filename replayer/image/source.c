@@ -84,13 +84,14 @@ static void cut(struct source *s)
 /* Is it what the index says? Contents and stat data that do not belong together are no use. */
 static int look(int fd, const struct image_source *from)
 {
-    struct stat st;
+    struct statx st;
+    const int error = tree_stat(fd, &st);
 
-    if (fstat(fd, &st) != 0)
-        return errno;
-    const bool same = S_ISREG(st.st_mode) && (uint64_t)st.st_size == from->file_size && st.st_ino == from->ino &&
-                      st.st_mtim.tv_sec == from->mtime && (uint32_t)st.st_mtim.tv_nsec == from->mtime_ns &&
-                      st.st_ctim.tv_sec == from->ctime && (uint32_t)st.st_ctim.tv_nsec == from->ctime_ns;
+    if (error)
+        return -error;
+    const bool same = S_ISREG(st.stx_mode) && st.stx_size == from->file_size && st.stx_ino == from->ino &&
+                      st.stx_mtime.tv_sec == from->mtime && st.stx_mtime.tv_nsec == from->mtime_ns &&
+                      st.stx_ctime.tv_sec == from->ctime && st.stx_ctime.tv_nsec == from->ctime_ns;
     return same ? 0 : ESTALE;
 }
 

@@ -207,16 +207,22 @@ int tree_open(const char *path, int flags)
     return fd < 0 && errno == EPERM ? open(path, flags) : fd;
 }
 
-/* Still the directory that was looked at, with the names that it had then. */
-static bool is_unchanged(const struct stat *now, const struct statx *then)
+int tree_stat(int fd, struct statx *st)
 {
-    return now->st_ino == then->stx_ino && (int64_t)now->st_mtim.tv_sec == then->stx_mtime.tv_sec &&
-           (uint32_t)now->st_mtim.tv_nsec == then->stx_mtime.tv_nsec;
+    return statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_INO | STATX_SIZE | STATX_MTIME | STATX_CTIME, st) == 0 ? 0 : -errno;
+}
+
+/* Still the directory that was looked at, with the names that it had then. */
+static bool is_unchanged(int fd, const struct statx *then)
+{
+    struct statx now;
+
+    return tree_stat(fd, &now) == 0 && now.stx_ino == then->stx_ino &&
+           now.stx_mtime.tv_sec == then->stx_mtime.tv_sec && now.stx_mtime.tv_nsec == then->stx_mtime.tv_nsec;
 }
 
 bool tree_freeze(struct tree *t, struct tree_node *dir)
 {
-    struct stat st;
     bool whole = false;
     size_t listed = 0;
 
@@ -232,7 +238,7 @@ bool tree_freeze(struct tree *t, struct tree_node *dir)
             close(fd);
         return false;
     }
-    if (fstat(fd, &st) == 0 && is_unchanged(&st, &dir->st)) {
+    if (is_unchanged(fd, &dir->st)) {
         const struct dirent *e;
         for (errno = 0; (e = readdir(d)); errno = 0) {
             if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
@@ -244,7 +250,7 @@ bool tree_freeze(struct tree *t, struct tree_node *dir)
             n->kind = e->d_type;
             n->ino = e->d_ino;
         }
-        whole = errno == 0 && fstat(fd, &st) == 0 && is_unchanged(&st, &dir->st) && listed == dir->child_count;
+        whole = errno == 0 && is_unchanged(fd, &dir->st) && listed == dir->child_count;
     }
     closedir(d);
     if (whole)

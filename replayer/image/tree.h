@@ -57,6 +57,10 @@ char *tree_path(const struct tree_node *n);
  * permits that. A descriptor, or -1 with errno. Never waits for a FIFO, never follows a symlink. */
 int tree_open(const char *path, int flags);
 
+/* What tells whether an open file or directory is still what was looked at: kind, inode, size, times of change. Not the
+ * time of access, which having read would make a network's client ask its server for again. 0 or -errno. */
+int tree_stat(int fd, struct statx *st);
+
 /* Reads the complete list of names of a directory. True when it is complete, and the directory did not change
  * meanwhile: then it is frozen. */
 bool tree_freeze(struct tree *t, struct tree_node *dir);

@@ -44,6 +44,9 @@ class Small(Case):
         self.assertEqual({n: c["lookup"] for n, c in by_node.items() if n != "node1"}, dict.fromkeys(
             ("node2", "node3", "node4"), by_node["node2"]["lookup"]))
         self.assertEqual(by_node["node1"]["lookup"], mine[0]["prepare"]["requests"]["lookup"])
+        # What was looked up is known: nobody looks at the server for it again.
+        reader = mine[0]["prepare"]["requests"]
+        self.assertLess(reader["getattr"], reader["opendir"], reader)
         self.assertLess(mine[1]["memory"]["node2"]["tmpfs"], rows["replay", "tar", 4]["memory"]["node2"]["tmpfs"] / 2)
         self.assertEqual(start["checks"]["no_request_per_rank"], True)
         self.assertEqual(start["checks"]["staging_is_flat"], True)
