@@ -119,7 +119,7 @@ static inline const char *last_component(const char *path, const char *end)
         }
         p -= 8;
     }
-    while (p[-1] != '/')
+    while (p > path && p[-1] != '/')
         p--;
     const size_t n = (size_t)(end - p);
     return n == 0 || (p[0] == '.' && (n == 1 || (n == 2 && p[1] == '.'))) ? NULL : p;
@@ -135,10 +135,12 @@ enum verdict lookup_from(const struct view *v, uint32_t start, const char *path,
                          struct found *found)
 {
     const struct image *im = &v->image;
-    struct rest stack[MAX_LINKS];
+    struct rest stack[MAX_LINKS + 1]; /* and the last name, behind a text that is going to be kept */
+    char text[8 * RECENT_WORDS];
     unsigned depth = 0, links = 0;
     const char *p = path, *end = path + len;
-    uint32_t cur = len && path[0] == '/' ? 0 : start;
+    const int absolute = len && path[0] == '/';
+    uint32_t cur = absolute ? 0 : start;
     int slash = len && end[-1] == '/'; /* a trailing slash asks for a directory, and follows a symlink */
 
     found->node = found->parent = DLC_NONE;
@@ -146,10 +148,19 @@ enum verdict lookup_from(const struct view *v, uint32_t start, const char *path,
         return VERDICT_UNKNOWN;
     if (dirty(v, cur, flags) & DLC_D_SELF)
         return VERDICT_UNKNOWN;
-    const char *last_name = v->recent && path[0] == '/' && holds_everywhere(v, flags) ? last_component(path, end) : NULL;
-    if (last_name && recent_find(v->recent, path, (size_t)(last_name - path), &cur, &links)) {
+    const char *last_name = v->recent && absolute && holds_everywhere(v, flags) ? last_component(path, end) : NULL;
+    const size_t before = last_name ? (size_t)(last_name - path) : 0;
+    if (before > sizeof text) {
+        last_name = NULL;
+    } else if (last_name && recent_find(v->recent, path, before, &cur, &links)) {
         p = last_name;
         last_name = NULL;
+    } else if (last_name) {
+        /* What is kept has to be what was walked along: another thread may be writing into the path. */
+        __builtin_memcpy(text, path, before);
+        stack[depth++] = (struct rest){last_name, end};
+        p = text;
+        end = text + before;
     }
     for (;;) {
         while (p < end && *p == '/')
@@ -187,7 +198,7 @@ enum verdict lookup_from(const struct view *v, uint32_t start, const char *path,
         if (n > 255)
             return VERDICT_UNKNOWN;
         if (name == last_name)
-            recent_keep(v->recent, path, (size_t)(name - path), cur, links);
+            recent_keep(v->recent, text, before, cur, links);
 
         const uint32_t child = image_find(im, cur, name, n);
         found->parent = cur;
@@ -209,7 +220,7 @@ enum verdict lookup_from(const struct view *v, uint32_t start, const char *path,
                 if (!(c->flags & DLC_N_STAT) || !agrees(v, child) || ++links > MAX_LINKS)
                     return VERDICT_UNKNOWN;
                 if (after < end) {
-                    if (depth == MAX_LINKS)
+                    if (depth == sizeof stack / sizeof *stack)
                         return VERDICT_UNKNOWN;
                     stack[depth++] = (struct rest){after, end};
                 }

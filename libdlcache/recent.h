@@ -44,7 +44,8 @@ static inline struct recent_entry *recent_entry(struct recent *r, const char *te
     if (len < 8 || len > 8 * RECENT_WORDS)
         return NULL;
     __builtin_memcpy(&word, text + len - 8, 8);
-    return &r->entries[dlc_hash_mix(len, word) % RECENT_ENTRIES];
+    /* Mixed twice, and of that the upper bits: to the lowest ones the last letters would say nothing. */
+    return &r->entries[(dlc_hash_mix(dlc_hash_mix(len, word), 0) >> 32) * RECENT_ENTRIES >> 32];
 }
 
 /* True, and the node and how many symlinks led to it, where the text is kept. */
@@ -65,6 +66,7 @@ static inline int recent_find(struct recent *r, const char *text, size_t len, ui
     return __atomic_load_n(&e->version, __ATOMIC_RELAXED) == version;
 }
 
+/* `text` is nobody else's: what it says must not change between the walk and here. */
 static inline void recent_keep(struct recent *r, const char *text, size_t len, uint32_t node, unsigned links)
 {
     struct recent_entry *e = recent_entry(r, text, len);
