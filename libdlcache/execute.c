@@ -186,6 +186,9 @@ static int native_interpreter(const struct stage *s, const char *path, char file
 
     if (lookup_prefix(&s->view, path, len) || lookup_from(&s->view, 0, path, len, 0, &found) != VERDICT_UNKNOWN)
         return -1;
+    /* Whoever waits at a FIFO, and many a device, would be told of an open. */
+    if (sys_fstatat(AT_FDCWD, path, &st, 0) != 0 || !S_ISREG(st.st_mode))
+        return -1;
     const int fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
     if (fd < 0)
         return -1;
@@ -236,10 +239,12 @@ void execute_vectors(const struct execution *x, const char *path, char *const *a
     }
     while ((*args++ = *argv++))
         ;
+    while (*envp)
+        *vars++ = *envp++;
+    /* The last one: programs that write a title over their arguments take the variables that follow without a gap. */
     if (x->told)
         *vars++ = x->comm;
-    while ((*vars++ = *envp++))
-        ;
+    *vars = NULL;
 }
 
 int execute_names(const struct stage *s, const char *list)
@@ -258,6 +263,22 @@ int execute_names(const struct stage *s, const char *list)
     return 0;
 }
 
+/* ld.so takes the last LD_PRELOAD of an environment that has several. */
+static int each_names(const struct stage *s, char *const *envp, const char *var)
+{
+    const char *list = env_value(envp, var);
+    const int some = list != NULL;
+
+    for (; list; list = env_value(envp, var)) {
+        if (!execute_names(s, list))
+            return 0;
+        while (*envp + dlc_strlen(var) + 1 != list)
+            envp++;
+        envp++;
+    }
+    return some;
+}
+
 int execute_attaches(const struct stage *s, char *const *envp)
 {
     const char *off = env_value(envp, "DLCACHE_DISABLE");
@@ -267,5 +288,5 @@ int execute_attaches(const struct stage *s, char *const *envp)
         !dlc_same(stage, s->dir, s->dir_len))
         return 0;
     /* Objects of a program in the mirror are found through the loader's door alone. */
-    return execute_names(s, env_value(envp, "LD_PRELOAD")) && execute_names(s, env_value(envp, "LD_AUDIT"));
+    return each_names(s, envp, "LD_PRELOAD") && each_names(s, envp, "LD_AUDIT");
 }

@@ -8,7 +8,8 @@
 /* A variable that a process takes out of its environment before it begins, which says what the kernel would have told it
  * of a script, and has told it of the interpreter: a digit, the argument that is the script's path (it is AT_EXECFN), and
  * the name of the process. Of a program that was asked for by a relative path: 0, and how many bytes stand before that in
- * AT_EXECFN. */
+ * AT_EXECFN. Where /proc/PID/environ shows it, it says nothing any more: whoever takes an environment from there may
+ * start another program with it. */
 #define EXECUTE_COMM "DLCACHE_COMM="
 
 #define EXECUTE_PATH (4096 + 512)
@@ -45,7 +46,9 @@ int execute_in_front(const char *path, int argc, char **argv, struct execution *
 /* The list (of LD_PRELOAD, of LD_AUDIT) has an element below the stage's directory; NULL has none. */
 int execute_names(const struct stage *s, const char *list);
 
-/* What a child with this environment would be: attached to this stage. Otherwise it must be executed natively. */
+/* What a child with this environment would be: attached to this stage. Otherwise it must be executed natively. Of each
+ * variable it looks at EXECUTE_NAME bytes, if it is none of those that it looks for. */
+#define EXECUTE_NAME sizeof "DLCACHE_DISABLE="
 int execute_attaches(const struct stage *s, char *const *envp);
 
 #endif

@@ -152,10 +152,10 @@ static void execute_again(void)
     const int in_front = start.path ? execute_in_front(start.path, start.argc, start.argv, &execution) : -1;
     if (!env || !tunables || in_front < 0)
         return;
+    *to++ = tunables; /* before the others: one of them may have to be the last (execute.h) */
     for (char **var = start.envp; *var; var++)
         if (!begins(*var, VARIABLE, sizeof VARIABLE - 1))
             *to++ = *var;
-    *to++ = tunables;
     *to = NULL;
     sys_call(__NR_execve, start.path, start.argv + in_front, env, 0);
 }

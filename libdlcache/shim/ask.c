@@ -48,6 +48,12 @@ long shim_strlen(const char *path)
     return -1;
 }
 
+bool shim_readable(const void *p, size_t n)
+{
+    const uintptr_t first = (uintptr_t)p & ~(PAGE - 1), last = ((uintptr_t)p + n - 1) & ~(PAGE - 1);
+    return first >= PAGE && page_readable(first) && (last == first || page_readable(last));
+}
+
 uint32_t shim_node_of_fd(int fd)
 {
     struct stat st;

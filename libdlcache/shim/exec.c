@@ -13,10 +13,36 @@
 #include "shim.h"
 
 #define LIST_MAX 1024 /* of the stack, which may be a small one: a longer list stays as it is */
+#define ROOM 1024     /* pointers on the stack: what has more is executed natively, and with the environment as it is */
 
 struct lists {
     char preload[LIST_MAX], audit[LIST_MAX];
 };
+
+/* Each way to start a program, and what it takes beside arguments and environment. */
+struct start {
+    enum { EXECVE, EXECVPE, FEXECVE, EXECVEAT, SPAWN, SPAWNP } way;
+    const char *file;
+    int fd, flags;
+    pid_t *pid;
+    const posix_spawn_file_actions_t *actions;
+    const posix_spawnattr_t *attributes;
+};
+
+static int natively(const struct start *how, char *const argv[], char *const envp[])
+{
+    switch (how->way) {
+    case EXECVE: return REAL(execve)(shim_original(how->file), argv, envp);
+    case EXECVPE: return REAL(execvpe)(shim_original(how->file), argv, envp);
+    case FEXECVE: return REAL(fexecve)(how->fd, argv, envp);
+    case EXECVEAT: return REAL(execveat)(how->fd, how->file, argv, envp, how->flags);
+    case SPAWN:
+        return REAL(posix_spawn)(how->pid, shim_original(how->file), how->actions, how->attributes, argv, envp);
+    case SPAWNP:
+        return REAL(posix_spawnp)(how->pid, shim_original(how->file), how->actions, how->attributes, argv, envp);
+    }
+    return -1;
+}
 
 static bool starts(const char *text, const char *with)
 {
@@ -25,12 +51,30 @@ static bool starts(const char *text, const char *with)
     return !*with;
 }
 
-/* The stage's libraries can be loaded by whoever is executed now. */
+/* Strings of the list, or -1: it cannot be read, which the kernel is to say. `bytes` of each are going to be. */
+static long count(char *const *list, size_t bytes)
+{
+    for (long n = 0;; n++) {
+        if (!shim_readable(list + n, sizeof *list))
+            return -1;
+        if (!list[n])
+            return n;
+        if (bytes && !shim_readable(list[n], bytes))
+            return -1;
+    }
+}
+
+/* --- without the stage ------------------------------------------------------------------------------------------ */
+
+/* The stage's libraries can be loaded by whoever is executed now, who is another user where this process has become one:
+ * what it may read here, by a capability, it may not read there. */
 static bool libraries_there(void)
 {
     const struct stage *s = &shim.stage;
     char path[sizeof s->dir + 64];
 
+    if (sys_geteuid() != shim.euid)
+        return false;
     __builtin_memcpy(path, s->dir, s->dir_len);
     __builtin_memcpy(path + s->dir_len, "/" STAGE_LIB, sizeof "/" STAGE_LIB);
     /* With the effective ids, as exec has them; without faccessat2 (Linux 5.8) by opening. */
@@ -67,55 +111,28 @@ static bool put_without(char out[LIST_MAX], const char *var, const char *separat
     return true;
 }
 
-static size_t count(char *const *list)
+static __attribute__((noinline)) int without_stage(const struct start *how, char *const argv[], char *const envp[])
 {
-    size_t n = 0;
-    while (list && list[n])
-        n++;
-    return n;
-}
-
-/* The environment to execute with, in `room` (of count(envp) + 1 pointers). */
-static char *const *without_stage(char *const *envp, char **room, struct lists *l)
-{
+    const long vars = count(envp, sizeof "LD_PRELOAD=");
+    struct lists l;
     size_t n = 0;
 
+    if (vars < 0 || vars > ROOM)
+        return natively(how, argv, envp);
+    char *env[vars + 1];
     for (; *envp; envp++) {
         char *var = *envp;
-        if (starts(var, "LD_PRELOAD=") && put_without(l->preload, var, ": "))
-            var = l->preload;
-        else if (starts(var, "LD_AUDIT=") && put_without(l->audit, var, ":"))
-            var = l->audit;
-        room[n++] = var;
+        if (starts(var, "LD_PRELOAD=") && put_without(l.preload, var, ": "))
+            var = l.preload;
+        else if (starts(var, "LD_AUDIT=") && put_without(l.audit, var, ":"))
+            var = l.audit;
+        env[n++] = var;
     }
-    room[n] = NULL;
-    return room;
+    env[n] = NULL;
+    return natively(how, argv, env);
 }
-
-/* Most often it is the caller's, untouched. Memory of the stack, as long as the caller's frame: a macro. */
-#define ENVIRONMENT(name, envp)                                                   \
-    char *const *name = (envp);                                                   \
-    struct lists name##_lists;                                                    \
-    const bool name##_filter = shim.serving && name && !libraries_there();        \
-    char *name##_room[name##_filter ? count(name) + 1 : 1];                       \
-    if (name##_filter)                                                            \
-        name = without_stage(name, name##_room, &name##_lists)
 
 /* --- from the stage --------------------------------------------------------------------------------------------- */
-
-/* Either of two ways to start a program. */
-struct start {
-    pid_t *pid; /* NULL: in this process's stead */
-    const posix_spawn_file_actions_t *actions;
-    const posix_spawnattr_t *attributes;
-};
-
-static int start(const struct start *how, const char *file, char *const argv[], char *const envp[])
-{
-    if (how->pid)
-        return REAL(posix_spawn)(how->pid, file, how->actions, how->attributes, argv, envp);
-    return REAL(execve)(file, argv, envp);
-}
 
 /* The program itself says that it runs; one that is statically linked cannot. */
 static void note_program(const char *path)
@@ -124,38 +141,76 @@ static void note_program(const char *path)
         shim_note(SPOOL_EXEC, false, AT_FDCWD, path);
 }
 
-/* Starts what is held of that path. SHIM_PASS where it has to be started natively; otherwise as posix_spawn: 0. */
-static __attribute__((noinline)) int start_held(const struct start *how, const char *path, char *const argv[],
-                                                char *const envp[])
+/* Comes back with SHIM_PASS, or from posix_spawn with what that is to return. */
+static int start_file(const struct start *how, const char *file, char *const argv[], char *const envp[])
+{
+    if (!how->pid) {
+        REAL(execve)(file, argv, envp);
+        return SHIM_PASS; /* whatever failed fails natively, too, or does not */
+    }
+    const int rc = REAL(posix_spawn)(how->pid, file, how->actions, how->attributes, argv, envp);
+    /* What the file actions did (a file that was made, say) is not to be done twice: if it is not for the longer path
+     * and environment, or for the stage, which somebody may just remove, it fails natively, too. */
+    if (rc == 0 || (how->actions && rc != E2BIG && sys_call(__NR_faccessat, AT_FDCWD, file, X_OK, 0) == 0))
+        return rc;
+    return SHIM_PASS;
+}
+
+static __attribute__((noinline)) int start_planned(const struct start *how, const char *path, size_t len,
+                                                   char *const argv[], char *const envp[])
 {
     struct execution x;
+
+    if (execute_plan(&shim.stage, path, len, &x) != 0)
+        return SHIM_PASS;
+    if (!x.told)
+        return start_file(how, x.file, argv, envp);
+    const long given_args = count(argv, 0), given_vars = count(envp, 0);
+    if (given_args < 0 || given_args + given_vars > ROOM)
+        return SHIM_PASS;
+    const char *args[given_args + 1 + EXECUTE_ARGUMENTS], *vars[given_vars + 2];
+    execute_vectors(&x, path, argv, envp, args, vars);
+    return start_file(how, x.file, (char *const *)(uintptr_t)args, (char *const *)(uintptr_t)vars);
+}
+
+/* Starts what is held of that path. SHIM_PASS where it has to be started natively; otherwise as posix_spawn. What is not
+ * held costs little of the stack, which may be that of a signal handler. */
+static int start_held(const struct start *how, const char *path, char *const argv[], char *const envp[])
+{
     const long len = shim_strlen(path);
+    struct found found;
 
     if (shim.recording)
         note_program(path);
     /* Where a spawned child will be, its file actions may say. */
-    if (!shim.serving || shim.left || len <= 0 || (path[0] != '/' && how->actions) || !argv || !argv[0] || !envp)
+    if (!shim.serving || shim.left || len <= 0 || (path[0] != '/' && how->actions) ||
+        (path[0] == '/' && shim_ask(AT_FDCWD, path, 0, &found) != VERDICT_FILE))
         return SHIM_PASS;
-    if (execute_plan(&shim.stage, path, (size_t)len, &x) != 0 || !execute_attaches(&shim.stage, envp))
+    if (!shim_readable(argv, sizeof *argv) || !argv[0] || count(envp, EXECUTE_NAME) < 0 ||
+        !execute_attaches(&shim.stage, envp) || !libraries_there())
         return SHIM_PASS;
-    int rc;
-    if (!x.told) {
-        rc = start(how, x.file, argv, envp);
-    } else {
-        const char *args[count(argv) + 1 + EXECUTE_ARGUMENTS], *vars[count(envp) + 2];
-        execute_vectors(&x, path, argv, envp, args, vars);
-        rc = start(how, x.file, (char *const *)(uintptr_t)args, (char *const *)(uintptr_t)vars);
+    return start_planned(how, path, (size_t)len, argv, envp);
+}
+
+/* The longest element of a list. */
+static size_t longest(const char *list)
+{
+    size_t most = 0;
+
+    for (;; list++) {
+        const size_t n = strcspn(list, ":");
+        most = n > most ? n : most;
+        list += n;
+        if (!*list)
+            return most;
     }
-    return how->pid && rc == 0 ? 0 : SHIM_PASS; /* whatever failed fails natively, too, or does not */
 }
 
 /* As execvpe(3) and posix_spawnp(3), as long as the index knows where on the PATH there is nothing. */
-static __attribute__((noinline)) int search_held(const struct start *how, const char *file, char *const argv[],
-                                                 char *const envp[])
+static int search_held(const struct start *how, const char *file, char *const argv[], char *const envp[])
 {
     const char *path = NULL;
     const long len = shim_strlen(file);
-    char candidate[4096];
 
     if (len > 0 && strchr(file, '/'))
         return start_held(how, file, argv, envp);
@@ -164,11 +219,15 @@ static __attribute__((noinline)) int search_held(const struct start *how, const 
     for (char **var = environ; var && *var && !path; var++)
         if (starts(*var, "PATH="))
             path = *var + 5;
-    for (; path && *path == '/'; path++) {
+    if (!path)
+        return SHIM_PASS;
+    const size_t room = longest(path) + 1 + (size_t)len + 1;
+    if (room > PATH_MAX)
+        return SHIM_PASS;
+    char candidate[room];
+    for (; *path == '/'; path++) {
         const size_t n = strcspn(path, ":");
         struct found found;
-        if (n + 1 + (size_t)len >= sizeof candidate)
-            return SHIM_PASS;
         __builtin_memcpy(candidate, path, n);
         candidate[n] = '/';
         __builtin_memcpy(candidate + n + 1, file, (size_t)len + 1);
@@ -185,53 +244,63 @@ static __attribute__((noinline)) int search_held(const struct start *how, const 
     return SHIM_PASS;
 }
 
-static const struct start here = {NULL, NULL, NULL};
+static int run(const struct start *how, char *const argv[], char *const envp[])
+{
+    const bool search = how->way == EXECVPE || how->way == SPAWNP;
+
+    if (search || how->way == EXECVE || how->way == SPAWN) {
+        const int rc = search ? search_held(how, how->file, argv, envp) : start_held(how, how->file, argv, envp);
+        if (rc != SHIM_PASS)
+            return rc;
+    }
+    return shim.serving && !libraries_there() ? without_stage(how, argv, envp) : natively(how, argv, envp);
+}
+
+static int run_path(const char *path, char *const argv[], char *const envp[])
+{
+    return run(&(struct start){.way = EXECVE, .file = path}, argv, envp);
+}
+
+static int run_name(const char *file, char *const argv[], char *const envp[])
+{
+    return run(&(struct start){.way = EXECVPE, .file = file}, argv, envp);
+}
 
 /* --- the family -------------------------------------------------------------------------------------------------- */
 
 int execve(const char *path, char *const argv[], char *const envp[])
 {
-    ENVIRONMENT(env, envp);
-    start_held(&here, path, argv, env);
-    return REAL(execve)(shim_original(path), argv, env);
+    return run_path(path, argv, envp);
 }
 
 int execv(const char *path, char *const argv[])
 {
-    ENVIRONMENT(env, environ);
-    start_held(&here, path, argv, env);
-    return REAL(execve)(shim_original(path), argv, env);
+    return run_path(path, argv, environ);
 }
 
 int execvp(const char *file, char *const argv[])
 {
-    ENVIRONMENT(env, environ);
-    search_held(&here, file, argv, env);
-    return REAL(execvpe)(shim_original(file), argv, env);
+    return run_name(file, argv, environ);
 }
 
 int execvpe(const char *file, char *const argv[], char *const envp[])
 {
-    ENVIRONMENT(env, envp);
-    search_held(&here, file, argv, env);
-    return REAL(execvpe)(shim_original(file), argv, env);
+    return run_name(file, argv, envp);
 }
 
 int fexecve(int fd, char *const argv[], char *const envp[])
 {
-    ENVIRONMENT(env, envp);
     shim_reopen(fd);
-    return REAL(fexecve)(fd, argv, env);
+    return run(&(struct start){.way = FEXECVE, .fd = fd}, argv, envp);
 }
 
 int execveat(int dirfd, const char *path, char *const argv[], char *const envp[], int flags)
 {
     struct pass p;
-    ENVIRONMENT(env, envp);
     if (flags & AT_EMPTY_PATH)
         shim_reopen(dirfd);
     shim_pass(&p, dirfd, path);
-    return REAL(execveat)(p.dirfd, p.path, argv, env, flags);
+    return run(&(struct start){.way = EXECVEAT, .fd = p.dirfd, .file = p.path, .flags = flags}, argv, envp);
 }
 
 /* The arguments of the variadic ones, as an array on the stack. */
@@ -266,18 +335,14 @@ int execl(const char *path, const char *arg, ...)
 {
     ARGUMENTS(argv, arg);
     va_end(ap);
-    ENVIRONMENT(env, environ);
-    start_held(&here, path, argv, env);
-    return REAL(execve)(shim_original(path), argv, env);
+    return run_path(path, argv, environ);
 }
 
 int execlp(const char *file, const char *arg, ...)
 {
     ARGUMENTS(argv, arg);
     va_end(ap);
-    ENVIRONMENT(env, environ);
-    search_held(&here, file, argv, env);
-    return REAL(execvpe)(shim_original(file), argv, env);
+    return run_name(file, argv, environ);
 }
 
 int execle(const char *path, const char *arg, ...)
@@ -285,29 +350,21 @@ int execle(const char *path, const char *arg, ...)
     ARGUMENTS(argv, arg);
     char *const *envp = va_arg(ap, char *const *);
     va_end(ap);
-    ENVIRONMENT(env, envp);
-    start_held(&here, path, argv, env);
-    return REAL(execve)(shim_original(path), argv, env);
+    return run_path(path, argv, envp);
 }
 
 int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
                 const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
 {
-    ENVIRONMENT(env, envp);
     pid_t child;
-    const struct start how = {pid ? pid : &child, actions, attributes};
-    if (start_held(&how, path, argv, env) == 0)
-        return 0;
-    return REAL(posix_spawn)(pid, shim_original(path), actions, attributes, argv, env);
+    return run(&(struct start){.way = SPAWN, .file = path, .pid = pid ? pid : &child, .actions = actions,
+                               .attributes = attributes}, argv, envp);
 }
 
 int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
                  const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
 {
-    ENVIRONMENT(env, envp);
     pid_t child;
-    const struct start how = {pid ? pid : &child, actions, attributes};
-    if (search_held(&how, file, argv, env) == 0)
-        return 0;
-    return REAL(posix_spawnp)(pid, shim_original(file), actions, attributes, argv, env);
+    return run(&(struct start){.way = SPAWNP, .file = file, .pid = pid ? pid : &child, .actions = actions,
+                               .attributes = attributes}, argv, envp);
 }

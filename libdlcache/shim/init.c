@@ -103,6 +103,8 @@ static void resolve_all(void)
     REAL(dlerror)();
 }
 
+enum { TOLD_MAX = sizeof((struct execution *)0)->comm };
+
 static ElfW(auxv_t) *find_execfn(char **envp)
 {
     while (*envp)
@@ -115,18 +117,25 @@ static ElfW(auxv_t) *find_execfn(char **envp)
     return NULL;
 }
 
-/* What the variable of a script says, which is taken out of that environment; NULL: it is not there. */
-static const char *take_comm(char **envp)
+/* Takes the variable, however often it is there, out of that environment; what the last one says is put into `told`. (One
+ * that is not the last came from who knows where.) */
+static void take_comm(char **envp, char told[TOLD_MAX])
 {
-    for (char **var = envp; var && *var; var++) {
-        const char *const told = *var + sizeof EXECUTE_COMM - 1;
-        if (strncmp(*var, EXECUTE_COMM, sizeof EXECUTE_COMM - 1) != 0)
+    char **to = envp;
+
+    for (char **var = envp; *var; var++) {
+        char *text = *var + sizeof EXECUTE_COMM - 1;
+        if (strncmp(*var, EXECUTE_COMM, sizeof EXECUTE_COMM - 1) != 0) {
+            *to++ = *var;
             continue;
-        for (char **to = var; (to[0] = to[1]); to++)
-            ;
-        return told;
+        }
+        const size_t len = strlen(text);
+        memset(told, 0, TOLD_MAX);
+        memcpy(told, text, len < TOLD_MAX ? len : 0);
+        memset(text, ' ', len);
     }
-    return NULL;
+    while (*to)
+        *to++ = NULL;
 }
 
 static size_t told_number(const char *digits)
@@ -137,33 +146,41 @@ static size_t told_number(const char *digits)
     return n;
 }
 
+/* The kernel calls a process by the last name of its path, as far as there is room (TASK_COMM_LEN). */
+static bool is_named(const char *path, const char *name)
+{
+    const char *last = strrchr(path, '/');
+    const size_t len = strlen(name);
+
+    last = last ? last + 1 : path;
+    return strncmp(last, name, len) == 0 && (len == 15 || last[len] == '\0');
+}
+
 /* Was this program executed from the stage: then the path that the kernel was given is put right where it lies. Of a
  * script it is the script's, and so is the name of the process. */
 static void put_right(int argc, char **argv, char **envp)
 {
     const struct view *v = &shim.stage.view;
     ElfW(auxv_t) *execfn = find_execfn(envp);
-    const char *const told = take_comm(envp);
-    const int script = told && *told ? told[0] - '0' : 0;
-    size_t before = v->prefix_len;
+    char told[TOLD_MAX] = "", other[TOLD_MAX];
 
-    if (environ != envp) /* a constructor before ours put a variable in */
-        take_comm(environ);
-    if (script) {
-        sys_call(__NR_prctl, PR_SET_NAME, told + 1, 0, 0);
-        if (execfn && (script == 1 || script == 2) && script < argc)
-            execfn->a_un.a_val = (uintptr_t)argv[script];
-        return;
-    }
+    take_comm(envp, told);
+    if (environ && environ != envp) /* a constructor before ours put a variable in */
+        take_comm(environ, other);
     if (!execfn)
         return;
     char *path = (char *)execfn->a_un.a_val;
-    const size_t len = strlen(path);
-    if (!before || lookup_prefix(v, path, len) != before)
+    const size_t len = strlen(path), below = lookup_prefix(v, path, len);
+    const int script = told[0] - '0';
+    if ((script == 1 || script == 2) && script < argc && strcmp(argv[0], path + below) == 0 &&
+        is_named(argv[script], told + 1)) {
+        sys_call(__NR_prctl, PR_SET_NAME, told + 1, 0, 0);
+        execfn->a_un.a_val = (uintptr_t)argv[script];
         return;
-    if (told)
-        before = told_number(told + 1);
-    if (before < len)
+    }
+    const size_t told_before = told[0] == '0' ? told_number(told + 1) : 0;
+    const size_t before = told_before > below && told_before < len && path[told_before - 1] == '/' ? told_before : below;
+    if (below && before < len)
         memmove(path, path + before, len - before + 1);
 }
 

@@ -106,7 +106,7 @@ static const char *objection(int argc, char **argv, char *const *envp)
 
 /* --- how --------------------------------------------------------------------------------------------------------- */
 
-enum { MORE = 1 + 4 + 1 }; /* variables: execute_held's, those of an environment that attaches, and NULL */
+enum { MORE = 4 + 1 + 1 }; /* variables: those of an environment that attaches, execute_held's, and NULL */
 
 /* Of pages of its own: the stack may be a small one. */
 struct room {
@@ -153,16 +153,22 @@ static void execute_held(const struct stage *s, const char *path, int in_front, 
 
     if (execute_plan(s, path, strlen(path), x) != 0 || in_front != (x->script ? 1 + (x->argument != NULL) : 0))
         return;
+    size_t n = 0;
+    while (env[n])
+        n++;
+    if (x->told) {
+        env[n] = x->comm;
+        env[n + 1] = NULL;
+    }
     /* A script's arguments are those of the interpreter already. */
-    if (x->told)
-        *--env = x->comm;
     sys_call(__NR_execve, x->file, argv, env, 0);
+    env[n] = NULL;
 }
 
 static const char *execute_anew(const struct stage *s, int argc, char **argv, char **envp, struct room *r)
 {
     const char *path = (const char *)getauxval(AT_EXECFN);
-    const char **env = r->list + 1; /* one before it is execute_held's */
+    const char **env = r->list;
     const int in_front = execute_in_front(path, argc, argv, &r->execution);
 
     if (in_front < 0)

@@ -91,6 +91,9 @@ extern struct handover shim_handover;
 /* Length of a string of the caller's, or -1: NULL, not readable, or PATH_MAX and longer, which the kernel is to say. */
 long shim_strlen(const char *path);
 
+/* Whether n bytes of the caller's, at most a page, can be read: a list of execve's may be anything. */
+bool shim_readable(const void *p, size_t n);
+
 /* The verdict on `path` relative to dirfd (AT_FDCWD: the current directory, asked of the kernel). `flags`: LOOKUP_… */
 enum verdict shim_ask(int dirfd, const char *path, unsigned flags, struct found *found);
 

@@ -53,8 +53,9 @@ static int open_own_stage(char **envp)
     return attach(&stage, &set);
 }
 
-/* envp with the variables of an attached program in the stead of those of the same name; envp itself where there is
- * no memory. */
+/* envp with the variables of an attached program in the stead of those of the same name, at its end: who writes a title
+ * over arguments and environment comes as far as GLIBC_TUNABLES, of which ld.so has a copy of its own. envp itself where
+ * there is no memory. */
 static char **attached(char **envp)
 {
     size_t n = 0;
@@ -65,11 +66,11 @@ static char **attached(char **envp)
     if (!vars)
         return envp;
     size_t out = 0;
-    for (unsigned i = 0; i < environment.count; i++)
-        vars[out++] = (char *)(uintptr_t)environment.vars[i];
     for (size_t i = 0; i < n; i++)
         if (!environment_has(&environment, envp[i]))
             vars[out++] = envp[i];
+    for (unsigned i = 0; i < environment.count; i++)
+        vars[out++] = (char *)(uintptr_t)environment.vars[i];
     vars[out] = NULL;
     return vars;
 }

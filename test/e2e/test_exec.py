@@ -2,6 +2,7 @@
 import os
 import re
 import shutil
+import subprocess
 import unittest
 
 from harness import PROGS, PYTHON, Case, environment
@@ -106,6 +107,66 @@ for name in names:
         executed = [line for line in lines if line.startswith("execve(") and "/bin/alias" in line]
         self.assertEqual([re.match(r'execve\("([^"]*)"', line)[1] for line in executed],
                          [self.d + "/root" + self.root + "/bin/alias"])
+
+    def test_few_programs_do_this(self):
+        executes = PROGS + "/executes"
+        where = self.path("where")
+        os.mkdir(where)
+        for name in ("who", "plain", "local", "shell"):
+            for path in (self.root + "/bin/" + name, "../tree/bin/" + name):
+                for n in ("10", "3000", "10000", "100000"):
+                    self.same([executes, "arguments", path, n], cwd=where)
+                    self.same([executes, "variables", path, n], cwd=where)
+                for way in ("unreadable", "actions", "lists"):
+                    self.same([executes, way, path], cwd=where)
+            self.same([executes, "actions", name], cwd=where)
+        for stale in ("1stale", "2stale", "012345", "", "1", "x" * 100):
+            for path in (self.root + "/bin/who", "../tree/bin/who", "../tree/bin/plain", self.root + "/bin/fixed"):
+                native, served = (self.run_command([*run, executes, "stale", path, "DLCACHE_COMM=" + stale],
+                                                   env=self.env, cwd=where) for run in ([], [self.d + "/run"]))
+                # A statically linked program has it in its environment.
+                told = native.stdout if "fixed" in path else re.sub("\nDLCACHE_COMM=.*", "", native.stdout)
+                self.assertEqual(served.stdout, told, (path, stale))
+        # Of a handler's small stack what is not held may take little.
+        self.same([executes, "handler", "/bin/true"])
+        self.same([executes, "handler", "/none"])
+
+    def test_the_environment_that_others_see(self):
+        """Who takes an environment from /proc, and starts something with it, starts that and no script."""
+        self.write("tree/bin/again", "#!/bin/sh\nxargs -0 -a /proc/$$/environ sh -c 'exec env -i \"$@\" %s/bin/who' sh\n"
+                   "exit $?\n" % self.root, 0o755)
+        self.record(self.manifest, [self.root + "/bin/again"], include=[self.root])
+        self.d = self.stage(self.manifest)
+        shown = self.same([self.root + "/bin/again"]).stdout
+        self.assertIn("comm who\nexecfn %s/bin/who\n" % self.root, shown)
+        self.same(["bin/again"], cwd=self.root)
+
+    def test_a_long_title(self):
+        """Perl writes $0 over its arguments and the environment behind them, as far as they are one piece."""
+        self.write("tree/bin/title", "#!/usr/bin/perl\n$0 = 'x' x 200; open F, '</proc/self/cmdline'; print <F>;\n", 0o755)
+        self.record(self.manifest, [self.root + "/bin/title"], include=[self.root])
+        self.d = self.stage(self.manifest)
+        env, self.env = self.env, dict(PATH=os.environ["PATH"], ROOM="x" * 300)
+        self.assertEqual(self.same([self.root + "/bin/title"]).stdout.rstrip("\0"), "x" * 200)
+        self.env = env
+
+    def test_an_interpreter_that_somebody_waits_at(self):
+        fifo = self.path("node", "fifo")
+        os.mkfifo(fifo, 0o755)
+        self.write("tree/bin/waits", "#!%s\n" % fifo, 0o755)
+        self.record(self.manifest, ["sh", "-c", self.root + "/bin/waits; true"], include=[self.root])
+        self.d = self.stage(self.manifest)
+        with subprocess.Popen(["sh", "-c", 'echo came >"$0"', fifo], stderr=subprocess.DEVNULL) as writer:
+            self.same(["sh", "-c", self.root + "/bin/waits; bin/waits"], cwd=self.root)
+            self.assertIsNone(writer.poll()) # nobody has opened it
+            with open(fifo, encoding="ascii") as f:
+                self.assertEqual(f.read(), "came\n")
+
+    @unittest.skipIf(os.geteuid() != 0, "only root can become another user")
+    def test_another_user_with_capabilities(self):
+        """What root may read until it executes, the child may not: no library of the stage is asked for."""
+        for path in ("/bin/true", self.root + "/bin/who"):
+            self.same(["setpriv", "--reuid=65534", "--clear-groups", path])
 
     def test_a_changed_program_is_the_new_one(self):
         self.write("tree/new", "#!/bin/sh\necho new\n", 0o755)
