@@ -10,7 +10,7 @@
 
 /* The mirror's path of an executable node, by the name that was asked for: the kernel calls the process by it. Of a
  * relative one: below the working directory. Returns how many bytes stand before the name, or -1. */
-static long mirror_path(const struct stage *s, const char *name, size_t len, uint32_t *node, char file[EXECUTE_PATH])
+static long mirror_path(const struct stage *s, const char *name, size_t len, uint32_t *node, char *file, size_t size)
 {
     const struct view *v = &s->view;
     char *const path = file + v->prefix_len;
@@ -18,10 +18,10 @@ static long mirror_path(const struct stage *s, const char *name, size_t len, uin
     struct found found;
     struct stat st;
 
-    if (v->prefix_len + len + 2 > EXECUTE_PATH || len == 0)
+    if (v->prefix_len + len + 2 > size || len == 0)
         return -1;
     if (*name != '/') {
-        const long cwd = sys_getcwd(path, EXECUTE_PATH - v->prefix_len - len - 1);
+        const long cwd = sys_getcwd(path, size - v->prefix_len - len - 1);
         if (cwd < 2 || *path != '/')
             return -1;
         n = (size_t)cwd - 1;
@@ -178,13 +178,14 @@ static int is_dynamic(int fd)
 
 /* An interpreter that only the node has (/bin/sh, most often) is executed from where it lies, if the process will be
  * attached. The stage's is not asked to be: what the index knows of it speaks against it. */
-static int native_interpreter(const struct stage *s, const char *path, char file[EXECUTE_PATH])
+static int native_interpreter(const struct stage *s, const char *path, char *file, size_t size)
 {
     const size_t len = dlc_strlen(path);
     struct found found;
     struct stat st;
 
-    if (lookup_prefix(&s->view, path, len) || lookup_from(&s->view, 0, path, len, 0, &found) != VERDICT_UNKNOWN)
+    if (len >= size || lookup_prefix(&s->view, path, len) ||
+        lookup_from(&s->view, 0, path, len, 0, &found) != VERDICT_UNKNOWN)
         return -1;
     /* Whoever waits at a FIFO, and many a device, would be told of an open. */
     if (sys_fstatat(AT_FDCWD, path, &st, 0) != 0 || !S_ISREG(st.st_mode))
@@ -199,14 +200,15 @@ static int native_interpreter(const struct stage *s, const char *path, char file
     return attaches ? 0 : -1;
 }
 
-int execute_plan(const struct stage *s, const char *path, size_t len, struct execution *x)
+int execute_plan(const struct stage *s, const char *path, size_t len, struct execution *x, char *file, size_t size)
 {
     const struct dlc_node *const nodes = s->view.image.nodes;
     uint32_t node;
 
+    x->file = file;
     x->script = x->told = 0;
     x->interpreter = x->argument = NULL;
-    const long before = mirror_path(s, path, len, &node, x->file);
+    const long before = mirror_path(s, path, len, &node, file, size);
     if (before < 0)
         return -1;
     if (nodes[node].object != DLC_NONE) {
@@ -214,10 +216,10 @@ int execute_plan(const struct stage *s, const char *path, size_t len, struct exe
             tell_offset(x, (size_t)before);
         return 0;
     }
-    if (execute_line(x, x->file) != 0)
+    if (execute_line(x, file) != 0)
         return -1;
-    if (mirror_path(s, x->interpreter, dlc_strlen(x->interpreter), &node, x->file) < 0) {
-        if (native_interpreter(s, x->interpreter, x->file) != 0)
+    if (mirror_path(s, x->interpreter, dlc_strlen(x->interpreter), &node, file, size) < 0) {
+        if (native_interpreter(s, x->interpreter, file, size) != 0)
             return -1;
     } else if (nodes[node].object == DLC_NONE) {
         return -1;

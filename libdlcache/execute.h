@@ -16,7 +16,7 @@
 #define EXECUTE_ARGUMENTS 2 /* that a script's interpreter is given more than the script */
 
 struct execution {
-    char file[EXECUTE_PATH]; /* to execute: in the mirror, or an interpreter that only the node has */
+    char *file;              /* to execute: in the mirror, or an interpreter that only the node has */
     int script;              /* the arguments are: interpreter, argument (if it is not NULL), path as asked, argv[1]… */
     int told;                /* the variable is one of the environment's */
     const char *interpreter; /* as written in the script; in `line` */
@@ -26,8 +26,14 @@ struct execution {
 };
 
 /* What to execute for `path`, of `len` bytes, as the program asked; a relative one begins at this process's working
- * directory. 0, or -1: natively. */
-int execute_plan(const struct stage *s, const char *path, size_t len, struct execution *x);
+ * directory. 0, or -1: natively. x->file is put into the `size` bytes at `file`: EXECUTE_PATH is always enough; of an
+ * absolute path execute_room(). */
+int execute_plan(const struct stage *s, const char *path, size_t len, struct execution *x, char *file, size_t size);
+static inline size_t execute_room(const struct stage *s, size_t len)
+{
+    const size_t longest = sizeof((struct execution *)0)->line; /* an interpreter's path */
+    return s->view.prefix_len + (len > longest ? len : longest) + 2;
+}
 
 /* The arguments and variables to execute it with, from those that the program gave (argv[0] is there) for `path`. `args`
  * has room for argv's, the NULL, and EXECUTE_ARGUMENTS more; `vars` for envp's, the NULL, and one more. */

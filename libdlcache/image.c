@@ -169,15 +169,22 @@ const struct dlc_inode *image_inode(const struct image *im, uint64_t dev, uint64
     return NULL;
 }
 
-long image_path(const struct image *im, uint32_t node, char *buf, size_t size)
+size_t image_path_room(const struct image *im, uint32_t node)
 {
     size_t len = 0;
 
     for (uint32_t i = node; i != 0; i = im->nodes[i].parent)
         len += 1u + im->nodes[i].name_len;
-    if ((len ? len : 1) + 1 > size)
+    return (len ? len : 1) + 1;
+}
+
+long image_path(const struct image *im, uint32_t node, char *buf, size_t size)
+{
+    const size_t len = image_path_room(im, node) - 1;
+
+    if (len >= size)
         return -ENAMETOOLONG;
-    if (len == 0) {
+    if (node == 0) {
         __builtin_memcpy(buf, "/", 2);
         return 1;
     }

@@ -85,4 +85,7 @@ const struct dlc_inode *image_inode(const struct image *im, uint64_t dev, uint64
  * context. */
 long image_path(const struct image *im, uint32_t node, char *buf, size_t size);
 
+/* The bytes that image_path writes for it, the NUL included. Any context. */
+size_t image_path_room(const struct image *im, uint32_t node);
+
 #endif

@@ -205,29 +205,43 @@ void recorder_note(struct recorder *r, enum spool_op op, enum spool_result resul
     while (!__atomic_compare_exchange_n(head, &first, (uint32_t)(offset / 8), 0, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
 }
 
-void recorder_note_at(struct recorder *r, enum spool_op op, enum spool_result result, int dirfd, const char *path,
-                      size_t len)
+/* Below the current directory, or a descriptor's. With less than `room` bytes of the stack, which may be a handler's;
+ * false: it takes more. */
+static __attribute__((noinline)) int note_below(size_t room, struct recorder *r, enum spool_op op,
+                                                enum spool_result result, int dirfd, const char *path, size_t len)
 {
-    char buf[4096]; /* no more: a thread's stack may be small, and nobody can ask for a longer path by its name */
+    char *const buf = __builtin_alloca(room);
     long n;
 
-    if (!r->spool || len == 0 || len >= sizeof buf)
-        return;
-    if (path[0] == '/') {
-        recorder_note(r, op, result, path, len);
-        return;
-    }
     if (dirfd == AT_FDCWD) {
-        n = sys_getcwd(buf, sizeof buf) - 1;
+        n = sys_getcwd(buf, room) - 1;
+        if (n == -ERANGE - 1)
+            return 0;
     } else {
         char link[40];
         size_t at = put_text(link, 0, sizeof link, "/proc/self/fd/");
         put_number(link, at, sizeof link, (uint64_t)(unsigned)dirfd);
-        n = sys_readlinkat(AT_FDCWD, link, buf, sizeof buf);
+        n = sys_readlinkat(AT_FDCWD, link, buf, room);
     }
-    if (n <= 0 || (size_t)n + 1 + len > sizeof buf || buf[0] != '/')
-        return; /* unreachable, deleted, or no directory at all */
+    if (n <= 0 || buf[0] != '/')
+        return 1; /* unreachable, deleted, or no directory at all */
+    if ((size_t)n + 1 + len > room)
+        return 0;
     buf[n++] = '/';
     __builtin_memcpy(buf + n, path, len);
     recorder_note(r, op, result, buf, (size_t)n + len);
+    return 1;
+}
+
+void recorder_note_at(struct recorder *r, enum spool_op op, enum spool_result result, int dirfd, const char *path,
+                      size_t len)
+{
+    enum { LONGEST = 4096 }; /* nobody can ask for a longer path by its name */
+
+    if (!r->spool || len == 0 || len >= LONGEST)
+        return;
+    if (path[0] == '/')
+        recorder_note(r, op, result, path, len);
+    else if (!note_below(1024, r, op, result, dirfd, path, len))
+        note_below(LONGEST, r, op, result, dirfd, path, len);
 }

@@ -63,7 +63,7 @@ uint32_t shim_node_of_fd(int fd)
     return stage_node_of(&shim.stage, &st);
 }
 
-long shim_read_fd_link(int fd, char *buf)
+long shim_read_fd_link(int fd, char *buf, size_t size)
 {
     char link[32] = "/proc/self/fd/";
     char digits[12];
@@ -75,23 +75,7 @@ long shim_read_fd_link(int fd, char *buf)
     while (number /= 10);
     __builtin_memcpy(link + n, digits + d, sizeof digits - d);
     link[n + sizeof digits - d] = '\0';
-    const long len = sys_readlinkat(AT_FDCWD, link, buf, PATH_MAX);
-    return len < PATH_MAX ? len : 0;
-}
-
-bool shim_path_of_fd(int fd, char path[4096 + 256])
-{
-    char link[PATH_MAX];
-    const long n = shim_read_fd_link(fd, link);
-    const size_t below = n > 0 ? lookup_prefix(&shim.stage.view, link, (size_t)n) : 0;
-
-    if (below == 0)
-        return false;
-    __builtin_memcpy(path, link + below, (size_t)n - below);
-    path[(size_t)n - below] = '\0';
-    if (below == (size_t)n)
-        __builtin_memcpy(path, "/", 2);
-    return true;
+    return sys_readlinkat(AT_FDCWD, link, buf, size);
 }
 
 bool shim_is_original(uint32_t node, int dirfd, const char *path)
@@ -127,25 +111,52 @@ bool shim_is_dirty(uint32_t node, unsigned bits)
     return false;
 }
 
+static __attribute__((noinline)) bool find_fd(int fd, size_t room, struct found *found)
+{
+    char path[room];
+    const long n = shim_read_fd_link(fd, path, room);
+
+    found->node = DLC_NONE;
+    if (n > 0 && path[0] == '/' && (size_t)n < room)
+        lookup(&shim.stage.view, path, (size_t)n, LOOKUP_NOFOLLOW | LOOKUP_CHANGED, found);
+    return n < (long)room;
+}
+
 uint32_t shim_original_node_of_fd(int fd)
 {
-    char path[PATH_MAX];
     struct found found;
-    const long n = shim_read_fd_link(fd, path);
 
-    if (n <= 0 || path[0] != '/')
-        return DLC_NONE;
-    lookup(&shim.stage.view, path, (size_t)n, LOOKUP_NOFOLLOW | LOOKUP_CHANGED, &found);
+    if (!find_fd(fd, SHIM_SHORT, &found))
+        find_fd(fd, PATH_MAX, &found);
     return found.node;
+}
+
+/* Below the current directory, or a descriptor's, whose path takes less than `room` bytes; false: more. */
+static __attribute__((noinline)) bool ask_below(size_t room, int dirfd, const char *path, size_t len, unsigned flags,
+                                                struct found *found, enum verdict *verdict)
+{
+    const struct view *v = &shim.stage.view;
+    char buf[room + 1 + len];
+    long n = dirfd == AT_FDCWD ? sys_getcwd(buf, room) - 1 : shim_read_fd_link(dirfd, buf, room);
+
+    if (n == -ERANGE - 1 || n == (long)room)
+        return false;
+    *verdict = VERDICT_UNKNOWN;
+    if (n <= 0 || buf[0] != '/')
+        return true;
+    buf[n++] = '/';
+    __builtin_memcpy(buf + n, path, len);
+    if (!lookup_prefix(v, buf, (size_t)n - 1))
+        *verdict = lookup_from(v, 0, buf, (size_t)n + len, flags, found);
+    return true;
 }
 
 static __attribute__((noinline)) enum verdict ask_relative(int dirfd, const char *path, size_t len, unsigned flags,
                                                            struct found *found)
 {
     const struct view *v = &shim.stage.view;
+    enum verdict verdict = VERDICT_UNKNOWN;
 
-    char buf[2 * PATH_MAX];
-    long n;
     if (dirfd != AT_FDCWD) {
         const uint32_t start = shim_node_of_fd(dirfd);
         /* What is below a directory that was moved is not what the index says. */
@@ -155,17 +166,10 @@ static __attribute__((noinline)) enum verdict ask_relative(int dirfd, const char
         /* A directory of the original. Below it the kernel is asked; but a change there is a change all the same. */
         if (!(flags & LOOKUP_CHANGED))
             return VERDICT_UNKNOWN;
-        n = shim_read_fd_link(dirfd, buf);
-    } else {
-        n = sys_getcwd(buf, PATH_MAX) - 1;
     }
-    if (n <= 0 || buf[0] != '/')
-        return VERDICT_UNKNOWN;
-    buf[n++] = '/';
-    __builtin_memcpy(buf + n, path, len);
-    if (lookup_prefix(v, buf, (size_t)n - 1))
-        return VERDICT_UNKNOWN;
-    return lookup_from(v, 0, buf, (size_t)n + len, flags, found);
+    if (!ask_below(SHIM_SHORT, dirfd, path, len, flags, found, &verdict))
+        ask_below(PATH_MAX, dirfd, path, len, flags, found, &verdict);
+    return verdict;
 }
 
 enum verdict shim_ask(int dirfd, const char *path, unsigned flags, struct found *found)
@@ -233,35 +237,51 @@ int shim_guard(int fd)
     return -1;
 }
 
-void shim_pass(struct pass *p, int dirfd, const char *path)
+/* What the original's path takes; 0: the arguments go as they are. */
+size_t shim_pass_room(struct pass *p, int dirfd, const char *path)
 {
+    const struct image *im = &shim.stage.view.image;
+
     p->dirfd = dirfd;
     p->path = shim_original(path);
-    if (!shim.serving || dirfd == AT_FDCWD || (uintptr_t)path < PAGE || shim_strlen(path) < 0 || path[0] == '/')
-        return;
-    const uint32_t dir = shim_node_of_fd(dirfd);
+    if (!shim.serving || dirfd == AT_FDCWD)
+        return 0;
+    const long len = shim_strlen(path);
+    if (len <= 0 || path[0] == '/')
+        return 0;
+    p->dir = shim_node_of_fd(dirfd);
+    p->len = (size_t)len;
     /* Of what is no directory the mirror says so as well as the original did when it was opened. */
-    if (dir == DLC_NONE || shim.stage.view.image.nodes[dir].kind != DT_DIR)
-        return;
-    const long n = image_path(&shim.stage.view.image, dir, p->buf, sizeof p->buf);
-    const size_t len = (size_t)shim_strlen(path);
-    if (n < 0 || (size_t)n + 1 + len >= sizeof p->buf)
-        return;
-    if (len) {
-        size_t at = (size_t)n;
-        p->buf[at++] = '/';
-        __builtin_memcpy(p->buf + at, path, len + 1);
-        p->dirfd = AT_FDCWD;
-        p->path = p->buf;
-    }
+    if (p->dir == DLC_NONE || im->nodes[p->dir].kind != DT_DIR)
+        return 0;
+    const size_t room = image_path_room(im, p->dir) + 1 + p->len;
+    return room <= PATH_MAX + 256 ? room : 0;
 }
 
-bool shim_mirror_path(uint32_t node, char buf[MIRROR_MAX])
+void shim_pass_fill(struct pass *p, char *buf, size_t size)
+{
+    size_t n = (size_t)image_path(&shim.stage.view.image, p->dir, buf, size);
+
+    buf[n++] = '/';
+    __builtin_memcpy(buf + n, p->path, p->len);
+    buf[n + p->len] = '\0';
+    p->dirfd = AT_FDCWD;
+    p->path = buf;
+}
+
+size_t shim_mirror_room(uint32_t node)
+{
+    return shim.stage.view.prefix_len + image_path_room(&shim.stage.view.image, node);
+}
+
+bool shim_mirror_path(uint32_t node, char *buf, size_t size)
 {
     const struct view *v = &shim.stage.view;
 
+    if (v->prefix_len >= size)
+        return false;
     __builtin_memcpy(buf, v->prefix, v->prefix_len);
-    return image_path(&v->image, node, buf + v->prefix_len, MIRROR_MAX - v->prefix_len) >= 0;
+    return image_path(&v->image, node, buf + v->prefix_len, size - v->prefix_len) >= 0;
 }
 
 /* What the stage answers needs no note: of a program that is served, the rest is of interest. A change always is. */

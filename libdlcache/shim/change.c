@@ -73,24 +73,18 @@ static void mark_found(const struct found *found, unsigned flags)
         mark(found->parent, DLC_D_NAMES);
 }
 
-/* The directory that holds the last name of `path`, of `len` bytes, into buf: the name's length; 0 where there is
- * none to split off. */
-static size_t split(const char *path, size_t len, char buf[PATH_MAX])
+/* Where the last name of `path`, of `len` bytes, begins, and its length: 0 where there is none to split off. */
+static size_t last_name(const char *path, size_t len, size_t *start)
 {
-    size_t end = len, start;
+    size_t end = len, at;
 
     while (end > 0 && path[end - 1] == '/')
         end--;
-    for (start = end; start > 0 && path[start - 1] != '/';)
-        start--;
-    const size_t n = end - start;
-    if (n == 0 || (path[start] == '.' && (n == 1 || (n == 2 && path[start + 1] == '.'))))
-        return 0;
-    __builtin_memcpy(buf, path, start);
-    if (start == 0)
-        buf[start++] = '.';
-    buf[start] = '\0';
-    return n;
+    for (at = end; at > 0 && path[at - 1] != '/';)
+        at--;
+    const size_t n = end - at;
+    *start = at;
+    return path[at] == '.' && (n == 1 || (n == 2 && path[at + 1] == '.')) ? 0 : n;
 }
 
 /* A file that the image has under another name only. What the client knows already will do: no request is made. */
@@ -108,42 +102,58 @@ static void mark_inode(int fd)
             mark(i, DLC_D_SELF);
 }
 
-/* Where a path leads now, as the kernel says: through what is not in the index, or is there no more as it was. One
- * buffer, used twice: threads may have small stacks. */
-static __attribute__((noinline)) bool resolve(int dirfd, const char *path, unsigned flags, struct found *found)
+/* The directory that the last name of a path is in. */
+static __attribute__((noinline)) int open_above(int dirfd, const char *path, size_t start)
 {
-    char to[PATH_MAX + 1 + NAME_MAX + 1];
-    struct pass p;
-    const long asked = shim_strlen(path);
+    char dir[start + 2];
 
-    if (asked <= 0)
+    __builtin_memcpy(dir, path, start);
+    if (start == 0)
+        dir[start++] = '.';
+    dir[start] = '\0';
+    return sys_openat(dirfd, dir, O_PATH | O_CLOEXEC, 0);
+}
+
+/* `name`, of `len` bytes, or nothing, below the directory that is open, whose path takes less than `room` bytes; false:
+ * more. */
+static __attribute__((noinline)) bool find_below(size_t room, int fd, const char *name, size_t len, struct found *found)
+{
+    char path[room + 1 + len];
+    const long n = shim_read_fd_link(fd, path, room);
+
+    if (n == (long)room)
         return false;
+    found->node = found->parent = DLC_NONE;
+    if (n <= 0 || path[0] != '/')
+        return true;
+    path[n] = '/';
+    __builtin_memcpy(path + n + 1, name, len);
+    lookup(&shim.stage.view, path, (size_t)n + (len ? 1 + len : 0), LOOKUP_NOFOLLOW | LOOKUP_CHANGED, found);
+    return true;
+}
+
+/* Where a path leads now, as the kernel says: through what is not in the index, or is there no more as it was. */
+static bool resolve(int dirfd, const char *path, unsigned flags, struct found *found)
+{
+    struct pass p;
+    size_t start = 0;
+
     shim_pass(&p, dirfd, path);
-    size_t len = strlen(p.path), name = 0;
-    if (len >= PATH_MAX)
+    const long len = shim_strlen(p.path);
+    if (len <= 0)
         return false;
-    if (flags & LOOKUP_NOFOLLOW)
-        name = split(p.path, len, to);
+    const size_t name = flags & LOOKUP_NOFOLLOW ? last_name(p.path, (size_t)len, &start) : 0;
     if (name > NAME_MAX)
         return false;
-    const int fd = sys_openat(p.dirfd, name ? to : p.path, O_PATH | O_CLOEXEC, 0);
+    const int fd = name ? open_above(p.dirfd, p.path, start) : sys_openat(p.dirfd, p.path, O_PATH | O_CLOEXEC, 0);
     if (fd < 0)
         return false;
-    long n = shim_read_fd_link(fd, to);
     if (!name)
         mark_inode(fd);
+    const bool is_found = find_below(SHIM_SHORT, fd, p.path + start, name, found) ||
+                          find_below(PATH_MAX, fd, p.path + start, name, found);
     sys_close(fd);
-    if (n <= 0 || to[0] != '/')
-        return false;
-    if (name) {
-        while (p.path[len - 1] == '/')
-            len--;
-        to[n++] = '/';
-        __builtin_memcpy(to + n, p.path + len - name, name);
-        n += (long)name;
-    }
-    lookup(&shim.stage.view, to, (size_t)n, LOOKUP_NOFOLLOW | LOOKUP_CHANGED, found);
-    return true;
+    return is_found;
 }
 
 static void tell(int dirfd, const char *path, unsigned flags)

@@ -24,21 +24,44 @@ static int open_if_original(const char *path, uint32_t node, int flags)
     return other;
 }
 
+/* By the name that the mirror's was opened by, which takes less than `room` bytes; -2: more. */
+static __attribute__((noinline)) int open_by_fd(size_t room, int fd, uint32_t node, int flags)
+{
+    char path[room];
+    const long n = shim_read_fd_link(fd, path, room);
+
+    if (n == (long)room)
+        return -2;
+    const size_t below = n > 0 ? lookup_prefix(&shim.stage.view, path, (size_t)n) : 0;
+    if (below == 0)
+        return -1;
+    path[n] = '\0';
+    return open_if_original(below == (size_t)n ? "/" : path + below, node, flags);
+}
+
+/* By a name of the image. */
+static __attribute__((noinline)) int open_by_name(uint32_t name, uint32_t node, int flags)
+{
+    char path[image_path_room(&shim.stage.view.image, name)];
+
+    image_path(&shim.stage.view.image, name, path, sizeof path);
+    return open_if_original(path, node, flags);
+}
+
 static int open_original(int fd, uint32_t node, int flags)
 {
     const struct image *im = &shim.stage.view.image;
     const struct dlc_node *n = &im->nodes[node];
-    char path[4096 + 256];
-    int other = -1;
 
     /* By the name that it was opened by, first: a file of several has several nodes. */
-    if (shim_path_of_fd(fd, path))
-        other = open_if_original(path, node, flags);
-    if (other < 0 && image_path(im, node, path, sizeof path) >= 0)
-        other = open_if_original(path, node, flags);
+    int other = open_by_fd(SHIM_SHORT, fd, node, flags);
+    if (other == -2)
+        other = open_by_fd(PATH_MAX, fd, node, flags);
+    if (other < 0)
+        other = open_by_name(node, node, flags);
     for (uint32_t i = 0; other < 0 && n->kind != DT_DIR && n->nlink > 1 && i < im->node_count; i++)
-        if (im->nodes[i].ino == n->ino && i != node && image_path(im, i, path, sizeof path) >= 0)
-            other = open_if_original(path, node, flags);
+        if (im->nodes[i].ino == n->ino && i != node)
+            other = open_by_name(i, node, flags);
     return other;
 }
 

@@ -380,9 +380,10 @@ int chdir(const char *path)
 int fchdir(int fd)
 {
     const uint32_t node = shim.serving ? shim_node_of_fd(fd) : DLC_NONE;
-    char path[4096 + 256];
 
-    if (node != DLC_NONE && image_path(&shim.stage.view.image, node, path, sizeof path) >= 0)
-        return REAL(chdir)(path);
-    return REAL(fchdir)(fd);
+    if (node == DLC_NONE)
+        return REAL(fchdir)(fd);
+    char path[image_path_room(&shim.stage.view.image, node)];
+    image_path(&shim.stage.view.image, node, path, sizeof path);
+    return REAL(chdir)(path);
 }

@@ -159,9 +159,11 @@ static int start_file(const struct start *how, const char *file, char *const arg
 static __attribute__((noinline)) int start_planned(const struct start *how, const char *path, size_t len,
                                                    char *const argv[], char *const envp[])
 {
+    /* With the working directory before it. Where that is a longer one, it is done natively. */
+    char file[execute_room(&shim.stage, len) + (*path == '/' ? 0 : SHIM_SHORT)];
     struct execution x;
 
-    if (execute_plan(&shim.stage, path, len, &x) != 0)
+    if (execute_plan(&shim.stage, path, len, &x, file, sizeof file) != 0)
         return SHIM_PASS;
     if (!x.told)
         return start_file(how, x.file, argv, envp);

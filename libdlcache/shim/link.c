@@ -40,7 +40,7 @@ static ssize_t serve(int dirfd, const char *path, char *buf, size_t size)
 static __attribute__((noinline)) ssize_t original_link(int dirfd, const char *path, char *buf, size_t size)
 {
     const struct view *v = &shim.stage.view;
-    char longer[PATH_MAX];
+    char longer[size + v->prefix_len < PATH_MAX ? size + v->prefix_len : PATH_MAX];
     const long n = sys_readlinkat(dirfd, path, longer, sizeof longer);
     const size_t below = n > 0 ? lookup_prefix(v, longer, (size_t)n) : 0;
 

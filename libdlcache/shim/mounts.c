@@ -13,32 +13,32 @@ static int left(int rc)
 }
 
 /* A mount is made of the original's, not of the mirror's file system. */
-static void pass(struct pass *p, int dirfd, const char *path, bool empty)
+static int original_fd(int dirfd, const char *path, bool empty)
 {
     if (shim.serving && empty && shim_strlen(path) == 0)
         shim_reopen(dirfd);
-    shim_pass(p, dirfd, path);
+    return dirfd;
 }
 
 int open_tree(int dirfd, const char *path, unsigned flags)
 {
     struct pass p;
-    pass(&p, dirfd, path, flags & AT_EMPTY_PATH);
+    shim_pass(&p, original_fd(dirfd, path, flags & AT_EMPTY_PATH), path);
     return REAL(open_tree)(p.dirfd, p.path, flags);
 }
 
 int fspick(int dirfd, const char *path, unsigned flags)
 {
     struct pass p;
-    pass(&p, dirfd, path, flags & PICK_EMPTY);
+    shim_pass(&p, original_fd(dirfd, path, flags & PICK_EMPTY), path);
     return REAL(fspick)(p.dirfd, p.path, flags);
 }
 
 int move_mount(int fromfd, const char *from, int tofd, const char *to, unsigned flags)
 {
     struct pass p, q;
-    pass(&p, fromfd, from, flags & MOVE_FROM_EMPTY);
-    pass(&q, tofd, to, flags & MOVE_TO_EMPTY);
+    shim_pass(&p, original_fd(fromfd, from, flags & MOVE_FROM_EMPTY), from);
+    shim_pass(&q, original_fd(tofd, to, flags & MOVE_TO_EMPTY), to);
     return left(REAL(move_mount)(p.dirfd, p.path, q.dirfd, q.path, flags));
 }
 

@@ -28,9 +28,10 @@ static bool writes(int flags)
 /* Of its own, so that its buffer and those of a lookup are not on a thread's stack at once. */
 static __attribute__((noinline)) int open_mirror(uint32_t node, int flags)
 {
-    char mirror[MIRROR_MAX];
+    const size_t room = shim_mirror_room(node);
+    char mirror[room < MIRROR_MAX ? room : MIRROR_MAX];
 
-    if (!shim_mirror_path(node, mirror))
+    if (!shim_mirror_path(node, mirror, sizeof mirror))
         return SHIM_PASS;
     const int fd = sys_openat(AT_FDCWD, mirror, flags, 0);
     if (fd < 0)
@@ -112,25 +113,17 @@ OPEN(open64)
 OPEN(__open)
 OPEN(__open64)
 
-/* The half of openat that asks the kernel, for the same reason as open_mirror. */
-#define PASSAT(name)                                                                      \
-    static __attribute__((noinline))                                                      \
-    int pass_##name(int dirfd, const char *path, int flags, mode_t mode)                  \
-    {                                                                                     \
-        struct pass p;                                                                    \
-        shim_pass(&p, dirfd, path);                                                       \
-        return shim_guard(REAL(name)(p.dirfd, p.path, flags, mode));                      \
-    }
-
 #define OPENAT(name)                                                                      \
-    PASSAT(name)                                                                          \
     int name(int dirfd, const char *path, int flags, ...)                                 \
     {                                                                                     \
         mode_t mode = 0;                                                                  \
         READ_MODE(mode, flags);                                                           \
         int fd = serve(dirfd, path, flags);                                               \
-        if (fd == SHIM_PASS)                                                              \
-            fd = pass_##name(dirfd, path, flags, mode);                                   \
+        if (fd == SHIM_PASS) {                                                            \
+            struct pass p;                                                                \
+            shim_pass(&p, dirfd, path);                                                   \
+            fd = shim_guard(REAL(name)(p.dirfd, p.path, flags, mode));                    \
+        }                                                                                 \
         return done(fd, dirfd, path, flags);                                              \
     }
 OPENAT(openat)

@@ -112,6 +112,7 @@ enum { MORE = 4 + 1 + 1 }; /* variables: those of an environment that attaches, 
 struct room {
     struct environment attached;
     struct execution execution;
+    char file[EXECUTE_PATH];
     const char *list[];
 };
 
@@ -151,7 +152,8 @@ static void execute_held(const struct stage *s, const char *path, int in_front, 
 {
     struct execution *x = &r->execution;
 
-    if (execute_plan(s, path, strlen(path), x) != 0 || in_front != (x->script ? 1 + (x->argument != NULL) : 0))
+    if (execute_plan(s, path, strlen(path), x, r->file, sizeof r->file) != 0 ||
+        in_front != (x->script ? 1 + (x->argument != NULL) : 0))
         return;
     size_t n = 0;
     while (env[n])

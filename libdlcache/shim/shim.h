@@ -97,14 +97,27 @@ bool shim_readable(const void *p, size_t n);
 /* The verdict on `path` relative to dirfd (AT_FDCWD: the current directory, asked of the kernel). `flags`: LOOKUP_… */
 enum verdict shim_ask(int dirfd, const char *path, unsigned flags, struct found *found);
 
+/* A handler's stack is as small as SIGSTKSZ, 8 KiB, of which the kernel's frame takes three; what lies below it may be
+ * the program's heap. So the calls that a handler may make have no buffer for the longest path: they take as much of the
+ * stack as the path at hand, or this much at first, where that is not known. */
+#define SHIM_SHORT 1024
+
 /* Where a call that is not served goes: the caller's own arguments, unless they lead into the mirror. Then it is the
- * original's absolute path. */
+ * original's absolute path, in the caller's frame: a macro. */
 struct pass {
     int dirfd;
     const char *path;
-    char buf[4096 + 256];
+    uint32_t dir;
+    size_t len;
 };
-void shim_pass(struct pass *p, int dirfd, const char *path);
+size_t shim_pass_room(struct pass *p, int dirfd, const char *path);
+void shim_pass_fill(struct pass *p, char *buf, size_t size);
+#define shim_pass(p, dirfd, path)                                             \
+    do {                                                                      \
+        const size_t pass_room = shim_pass_room((p), (dirfd), (path));        \
+        if (pass_room)                                                        \
+            shim_pass_fill((p), __builtin_alloca(pass_room), pass_room);      \
+    } while (0)
 
 /* A path on its way to the kernel, as it is. A descriptor of the mirror that it names (by a link of /proc or /dev) becomes
  * one of the original first. */
@@ -117,19 +130,18 @@ const char *shim_original(const char *path);
 bool shim_in_mirror(const char *path);
 int shim_guard(int fd);
 
-/* The mirror's path of a node that is held there, into buf; false where it does not fit. */
+/* The mirror's path of a node that is held there, into buf; false where it does not fit. The bytes that it takes, the NUL
+ * included. */
 #define MIRROR_MAX (4096 + 512)
-bool shim_mirror_path(uint32_t node, char buf[MIRROR_MAX]);
+bool shim_mirror_path(uint32_t node, char *buf, size_t size);
+size_t shim_mirror_room(uint32_t node);
 
 /* The node of an open descriptor, or DLC_NONE where it is not the mirror's. */
 uint32_t shim_node_of_fd(int fd);
 
-/* The path of an open descriptor, as the kernel says it, into PATH_MAX bytes, not terminated: its length, or less
- * than 1. */
-long shim_read_fd_link(int fd, char *buf);
-
-/* The original's path of an open descriptor of the mirror, by the name that it was opened by. */
-bool shim_path_of_fd(int fd, char path[4096 + 256]);
+/* The path of an open descriptor, as the kernel says it, into `size` bytes, not terminated: its length; `size`, where it
+ * may be longer; or less than 1. */
+long shim_read_fd_link(int fd, char *buf, size_t size);
 
 /* What lies at that path (or is open, where it is empty) is what was staged as that node, rather than what took its
  * place since. */

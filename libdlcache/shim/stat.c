@@ -38,7 +38,7 @@ void shim_fill_stat(uint32_t node, struct stat *st)
 
 static bool look_at(uint32_t name, uint32_t node, struct stat *st)
 {
-    char path[4096 + 256];
+    char path[image_path_room(&shim.stage.view.image, name)];
 
     return image_path(&shim.stage.view.image, name, path, sizeof path) >= 0 &&
            shim_is_original(node, AT_FDCWD, path) && sys_fstatat(AT_FDCWD, path, st, AT_SYMLINK_NOFOLLOW) == 0;

@@ -26,7 +26,7 @@ static int serve(const char *path, char mirror[MIRROR_MAX])
             break;
         /* fall through */
     case VERDICT_FILE:
-        if (shim_mirror_path(found.node, mirror) &&
+        if (shim_mirror_path(found.node, mirror, MIRROR_MAX) &&
             sys_call(__NR_faccessat, AT_FDCWD, mirror, R_OK, 0) == 0)
             return 0;
         break;

@@ -79,9 +79,11 @@ static char **attached(char **envp)
 static void execute_held(const char *path, char **argv, char **envp)
 {
     static struct execution x;
+    static char file[EXECUTE_PATH];
     size_t args = 0, vars = 0;
 
-    if (!stage.view.state || execute_plan(&stage, path, dlc_strlen(path), &x) != 0 || !execute_attaches(&stage, envp))
+    if (!stage.view.state || execute_plan(&stage, path, dlc_strlen(path), &x, file, sizeof file) != 0 ||
+        !execute_attaches(&stage, envp))
         return;
     while (argv[args])
         args++;

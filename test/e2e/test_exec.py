@@ -127,9 +127,10 @@ for name in names:
                 # A statically linked program has it in its environment.
                 told = native.stdout if "fixed" in path else re.sub("\nDLCACHE_COMM=.*", "", native.stdout)
                 self.assertEqual(served.stdout, told, (path, stale))
-        # Of a handler's small stack what is not held may take little.
-        self.same([executes, "handler", "/bin/true"])
-        self.same([executes, "handler", "/none"])
+        env, self.env = self.env, {k: self.env[k] for k in ("PATH", "ASAN_OPTIONS")}
+        for path in ("/bin/true", "/none", self.root + "/bin/who", self.root + "/bin/shell", "../tree/bin/plain"):
+            self.same([executes, "handler", path], cwd=where)
+        self.env = env
 
     def test_the_environment_that_others_see(self):
         """Who takes an environment from /proc, and starts something with it, starts that and no script."""
@@ -146,7 +147,7 @@ for name in names:
         self.write("tree/bin/title", "#!/usr/bin/perl\n$0 = 'x' x 200; open F, '</proc/self/cmdline'; print <F>;\n", 0o755)
         self.record(self.manifest, [self.root + "/bin/title"], include=[self.root])
         self.d = self.stage(self.manifest)
-        env, self.env = self.env, dict(PATH=os.environ["PATH"], ROOM="x" * 300)
+        env, self.env = self.env, {"PATH": self.env["PATH"], "ROOM": "x" * 300}
         self.assertEqual(self.same([self.root + "/bin/title"]).stdout.rstrip("\0"), "x" * 200)
         self.env = env
 

@@ -7,6 +7,7 @@
  *
  *   stack        the bytes of stack that each call needs: "NAME BYTES" a line
  *   small        the reading calls, in threads with PTHREAD_STACK_MIN + 16 KiB of stack
+ *   handler      what a handler may call, on an alternate stack of 8 KiB (SIGSTKSZ), below it a page that ends the program
  *   deferred     threads that look at files in a loop are cancelled, at the cancellation points
  *   polling      the same, where opening what is not there is the only cancellation point
  *   asynchronous the same, anywhere
@@ -115,6 +116,12 @@ static const struct call reading[] = {
     CALL(statvfs), CALL(readlink), CALL(readlinkat), CALL(readlink_fd), CALL(open), CALL(open_none), CALL(openat),
     CALL(openat_up), CALL(fopen), CALL(opendir), CALL(realpath),
 };
+/* Those of them that POSIX allows in handlers of signals; and the changing ones are allowed, too. */
+static const struct call safe[] = {
+    CALL(stat), CALL(lstat), CALL(stat_none), CALL(fstatat), CALL(fstat), CALL(access), CALL(faccessat), CALL(readlink),
+    CALL(readlinkat), CALL(readlink_fd), CALL(open), CALL(open_none), CALL(openat), CALL(openat_up), CALL(chdir),
+    CALL(fchdir),
+};
 static const struct call moving[] = {CALL(chdir), CALL(fchdir)};
 /* In this order: each leaves what the next one needs. Twice: after the first change everything is asked twice. */
 static const struct call changing[] = {
@@ -196,6 +203,39 @@ static void way_small(void)
         NEED(pthread_create(&t[i], &attr, read_all, NULL) == 0);
     for (int i = 0; i < THREADS; i++)
         NEED(pthread_join(t[i], NULL) == 0);
+}
+
+/* --- handler --------------------------------------------------------------------------------------------------- */
+
+static const struct call *handled_call;
+
+static void make_it(int number)
+{
+    (void)number;
+    make(handled_call);
+}
+
+static void in_handler(const struct call *calls, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        handled_call = &calls[i];
+        raise(SIGUSR1);
+    }
+}
+
+static void way_handler(void)
+{
+    enum { SIZE = 8192, GUARD = 65536 };
+    char *const pages = mmap(NULL, GUARD + SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const stack_t stack = {.ss_sp = pages + GUARD, .ss_size = SIZE};
+    const struct sigaction action = {.sa_handler = make_it, .sa_flags = SA_ONSTACK};
+
+    NEED(pages != MAP_FAILED && mprotect(pages, GUARD, PROT_NONE) == 0);
+    NEED(sigaltstack(&stack, NULL) == 0 && sigaction(SIGUSR1, &action, NULL) == 0);
+    in_handler(safe, COUNT(safe));
+    for (int twice = 0; twice < 2; twice++)
+        in_handler(changing, COUNT(changing));
+    in_handler(safe, COUNT(safe));
 }
 
 /* --- cancellation ---------------------------------------------------------------------------------------------- */
@@ -387,7 +427,9 @@ int main(int argc, char **argv)
     NEED(b_fd >= 0 && f_fd >= 0);
     snprintf(f_link, sizeof f_link, "/proc/self/fd/%d", f_fd);
     alarm(strcmp(way, "signals") == 0 ? 0 : 100); /* a deadlock ends */
-    if (strcmp(way, "stack") == 0)
+    if (strcmp(way, "handler") == 0)
+        way_handler();
+    else if (strcmp(way, "stack") == 0)
         way_stack();
     else if (strcmp(way, "small") == 0)
         way_small();
