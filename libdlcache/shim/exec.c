@@ -134,6 +134,12 @@ static __attribute__((noinline)) int without_stage(const struct start *how, char
 
 /* --- from the stage --------------------------------------------------------------------------------------------- */
 
+/* Another thread may be leaving. */
+static bool has_left(void)
+{
+    return __atomic_load_n(&shim.left, __ATOMIC_RELAXED);
+}
+
 /* The program itself says that it runs; one that is statically linked cannot. */
 static void note_program(const char *path)
 {
@@ -185,7 +191,7 @@ static int start_held(const struct start *how, const char *path, char *const arg
     if (shim.recording)
         note_program(path);
     /* Where a spawned child will be, its file actions may say. */
-    if (!shim.serving || shim.left || len <= 0 || (path[0] != '/' && how->actions) ||
+    if (!shim.serving || has_left() || len <= 0 || (path[0] != '/' && how->actions) ||
         (path[0] == '/' && shim_ask(AT_FDCWD, path, 0, &found) != VERDICT_FILE))
         return SHIM_PASS;
     if (!shim_readable(argv, sizeof *argv) || !argv[0] || count(envp, EXECUTE_NAME) < 0 ||
@@ -216,7 +222,7 @@ static int search_held(const struct start *how, const char *file, char *const ar
 
     if (len > 0 && strchr(file, '/'))
         return start_held(how, file, argv, envp);
-    if (!shim.serving || shim.left || len <= 0)
+    if (!shim.serving || has_left() || len <= 0)
         return SHIM_PASS;
     for (char **var = environ; var && *var && !path; var++)
         if (starts(*var, "PATH="))
