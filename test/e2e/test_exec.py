@@ -132,6 +132,19 @@ for name in names:
             self.same([executes, "handler", path], cwd=where)
         self.env = env
 
+    def test_a_long_directory(self):
+        """From one whose path takes more than the stack should, it is done natively."""
+        deep = os.path.join(self.root, *["d" * 200] * 7)
+        shutil.copytree(self.root + "/bin", deep + "/bin", symlinks=True)
+        for name in ("who", "plain", "shell"):
+            self.record(self.manifest, [deep + "/bin/" + name], include=[self.root])
+            self.d = self.stage(self.manifest)
+            for path in ("bin/" + name, deep + "/bin/" + name):
+                self.same([path, "x"], cwd=deep)
+                self.same(["sh", "-c", path + " x"], cwd=deep)
+            _, lines = self.strace([self.d + "/run", "sh", "-c", "exec bin/" + name], env=self.env, cwd=deep)
+            self.assertTrue(any(line.startswith('execve("bin/%s"' % name) for line in lines), name)
+
     def test_the_environment_that_others_see(self):
         """Who takes an environment from /proc, and starts something with it, starts that and no script."""
         self.write("tree/bin/again", "#!/bin/sh\nxargs -0 -a /proc/$$/environ sh -c 'exec env -i \"$@\" %s/bin/who' sh\n"
