@@ -56,7 +56,7 @@ stage := $(common) $(wildcard replayer/attach/*.c) $(wildcard replayer/image/*.c
 onestep := $(filter-out %/stager.c %/options.c,$(stage)) $(wildcard replayer/onestep/*.c)
 command := $(common) $(wildcard manifests/report/*.c cli/*.c) $(wildcard replayer/attach/*.c) $(wildcard replayer/start/*.c) \
 	$(wildcard replayer/image/*.c replayer/replay/*.c) $(filter-out recorder/note.c,$(wildcard recorder/*.c))
-check := $(filter-out cli/main.c,$(command)) $(wildcard test/check/*.c)
+check := $(filter-out cli/main.c,$(command)) recorder/note.c $(wildcard test/check/*.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/$(1)/%.o,$(2))
 products := $(addprefix $(BUILD)/,libdlcache.so libdlcache-audit.so dlcache-run dlcache dlcache-stage)

@@ -1,4 +1,4 @@
-/* The in-process side of the recorder: a lock-free hash table in a shared mapping.
+/* The in-process side of the recorder: a lock-free trie of hashes in a shared mapping.
  *
  * Runs inside the user's process, in any context: no heap, no lock, no descriptor kept, no libc. */
 #include "recorder/note.h"
@@ -15,7 +15,6 @@
 
 /* Address space, not storage: a process that touches more than this loses notes, and the header says how many. */
 #define SPOOL_MAX ((uint64_t)1 << 30)
-#define FIRST_NOTE ((sizeof(struct spool_header) + SPOOL_HEADS * sizeof(uint32_t) + 7) & ~(size_t)7)
 /* Storage is taken before it is written to: a write into a hole of a full file system would be a SIGBUS. */
 #define CHUNK ((uint64_t)256 << 10)
 
@@ -116,7 +115,7 @@ int recorder_open(struct recorder *r, const char *dir, const char *door, long ra
     h->version = SPOOL_VERSION;
     h->pid = pid;
     h->size = SPOOL_MAX;
-    h->used = FIRST_NOTE;
+    h->used = SPOOL_FIRST;
     h->allocated = CHUNK;
     h->start_ns = start;
     h->rank = rank;
@@ -158,40 +157,23 @@ static int extend(struct recorder *r, uint64_t end)
     return 0;
 }
 
-static struct spool_note *find(struct spool_header *h, uint32_t offset, uint32_t hash, enum spool_op op,
-                               enum spool_result result, const char *path, size_t len)
+static struct spool_note *note_at(struct spool_header *h, uint32_t place)
 {
-    while (offset) {
-        struct spool_note *n = (struct spool_note *)((char *)h + (uint64_t)offset * 8);
-        if (n->hash == hash && n->op == op && n->result == result && n->len == len && dlc_same(n->path, path, len))
-            return n;
-        offset = n->next;
-    }
-    return NULL;
+    return (struct spool_note *)((char *)h + (uint64_t)place * 8);
 }
 
-void recorder_note(struct recorder *r, enum spool_op op, enum spool_result result, const char *path, size_t len)
+/* The place of a new note, which nothing leads to yet; 0 where there is no room. */
+static uint32_t new_note(struct recorder *r, uint32_t hash, enum spool_op op, enum spool_result result,
+                         const char *path, size_t len)
 {
-    struct spool_header *h = r->spool;
+    const uint64_t bytes = SPOOL_NOTE_BYTES(len);
+    const uint64_t offset = __atomic_fetch_add(&r->spool->used, bytes, __ATOMIC_RELAXED);
 
-    if (!h || len == 0 || len > 0xffff || path[0] != '/')
-        return;
-    const uint32_t hash = (uint32_t)dlc_hash64((uint64_t)op << 8 | result, path, len);
-    uint32_t *head = (uint32_t *)(h + 1) + hash % SPOOL_HEADS;
-    uint32_t first = __atomic_load_n(head, __ATOMIC_ACQUIRE);
-    struct spool_note *n = find(h, first, hash, op, result, path, len);
-
-    if (n) {
-        __atomic_fetch_add(&n->count, 1, __ATOMIC_RELAXED);
-        return;
-    }
-    const uint64_t bytes = (sizeof *n + len + 1 + 7) & ~(uint64_t)7;
-    const uint64_t offset = __atomic_fetch_add(&h->used, bytes, __ATOMIC_RELAXED);
     if (extend(r, offset + bytes) != 0) {
-        __atomic_fetch_add(&h->lost, 1, __ATOMIC_RELAXED);
-        return;
+        __atomic_fetch_add(&r->spool->lost, 1, __ATOMIC_RELAXED);
+        return 0;
     }
-    n = (struct spool_note *)((char *)h + offset);
+    struct spool_note *n = note_at(r->spool, (uint32_t)(offset / 8));
     n->hash = hash;
     n->when = now_ns();
     n->count = 1;
@@ -200,9 +182,37 @@ void recorder_note(struct recorder *r, enum spool_op op, enum spool_result resul
     n->result = (uint8_t)result;
     __builtin_memcpy(n->path, path, len);
     n->path[len] = '\0';
-    do
-        n->next = first;
-    while (!__atomic_compare_exchange_n(head, &first, (uint32_t)(offset / 8), 0, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+    return (uint32_t)(offset / 8);
+}
+
+void recorder_note(struct recorder *r, enum spool_op op, enum spool_result result, const char *path, size_t len)
+{
+    struct spool_header *h = r->spool;
+    uint32_t place, own = 0;
+
+    if (!h || len == 0 || len > 0xffff || path[0] != '/')
+        return;
+    const uint64_t hash = dlc_hash64((uint64_t)op << 8 | result, path, len);
+    uint64_t way = hash / SPOOL_HEADS;
+    uint32_t *slot = (uint32_t *)(h + 1) + hash % SPOOL_HEADS;
+
+    for (;;) {
+        while ((place = __atomic_load_n(slot, __ATOMIC_ACQUIRE))) {
+            struct spool_note *n = note_at(h, place);
+            if (n->hash == (uint32_t)hash && n->op == op && n->result == result && n->len == len &&
+                dlc_same(n->path, path, len)) {
+                __atomic_fetch_add(&n->count, 1, __ATOMIC_RELAXED);
+                return; /* our own, if another was quicker, stays where nothing leads to it */
+            }
+            slot = &n->child[way % SPOOL_CHILDREN];
+            way /= SPOOL_CHILDREN;
+        }
+        if (!own && !(own = new_note(r, (uint32_t)hash, op, result, path, len)))
+            return;
+        /* Where another has got the slot, the way leads on from there. */
+        if (__atomic_compare_exchange_n(slot, &place, own, 0, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+            return;
+    }
 }
 
 /* Below the current directory, or a descriptor's. With less than `room` bytes of the stack, which may be a handler's;

@@ -4,8 +4,11 @@
  * lives only as long as the pilot, on machines of one kind: numbers are native. Declares data only, for both sides: the shim,
  * which writes it inside the user's process, and the collector, which reads it when the pilot is over.
  *
- * Layout: struct spool_header; uint32_t heads[SPOOL_HEADS], each the offset / 8 of the first note of a hash chain or
- * 0; then notes, each 8-byte aligned. A process that forks without exec shares its parent's file with its child. */
+ * Layout: struct spool_header; uint32_t heads[SPOOL_HEADS]; then, from SPOOL_FIRST, notes, each 8-byte aligned. Each head is
+ * the root of a trie of hashes, the offset / 8 of a note, or 0: a note's hash says which head, by its lowest bits, and
+ * by the next ones, two a step, which child of each note on the way (bits beyond the last are 0). So a note costs a few
+ * steps among hundreds of thousands, and a process that notes little writes little more than the first page. A process
+ * that forks without exec shares its parent's file with its child. */
 #ifndef DLCACHE_SPOOL_H
 #define DLCACHE_SPOOL_H
 
@@ -13,8 +16,12 @@
 #include <stdint.h>
 
 #define SPOOL_MAGIC "DLCSPOOL"
-#define SPOOL_VERSION 2u
-#define SPOOL_HEADS 16384u
+#define SPOOL_VERSION 3u
+#define SPOOL_HEADS 512u /* a power of 2; with the header less than a page */
+#define SPOOL_CHILDREN 4u
+#define SPOOL_FIRST ((sizeof(struct spool_header) + SPOOL_HEADS * sizeof(uint32_t) + 7) / 8 * 8)
+/* Bytes of a note with a path of `len` bytes. */
+#define SPOOL_NOTE_BYTES(len) ((offsetof(struct spool_note, path) + (uint64_t)(len) + 1 + 7) / 8 * 8)
 #define SPOOL_SUFFIX ".spool"
 
 /* What was done. */
@@ -52,17 +59,17 @@ struct spool_header {
     char exe[1024];     /* /proc/self/exe, NUL-terminated, cut where longer */
 };
 
-/* Published by storing its offset in the chain, with release order, after it is whole. A note is unique in its file
- * for (op, result, path), up to a race that may note it twice: the collector adds up. */
+/* Published by storing its offset in a head or a child that was 0, with release order, after it is whole; what is stored
+ * there never changes again. A note is unique in its file for (op, result, path). */
 struct spool_note {
-    uint32_t next; /* offset / 8 of the next note of the chain, or 0 */
-    uint32_t hash; /* low half of dlc_hash64(op << 8 | result, path) */
-    uint64_t when; /* CLOCK_REALTIME of the first time, ns */
-    uint32_t count;/* atomic */
-    uint16_t len;  /* of the path, without its NUL */
+    uint32_t child[SPOOL_CHILDREN]; /* atomic: offset / 8 of a note, or 0 */
+    uint32_t hash;  /* low half of dlc_hash64(op << 8 | result, path) */
+    uint32_t count; /* atomic */
+    uint64_t when;  /* CLOCK_REALTIME of the first time, ns */
+    uint16_t len;   /* of the path, without its NUL */
     uint8_t op;
     uint8_t result;
-    char path[];   /* absolute, as the program asked (neither normalized nor resolved), NUL-terminated */
+    char path[];    /* absolute, as the program asked (neither normalized nor resolved), NUL-terminated */
 };
 
 #endif

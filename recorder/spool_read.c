@@ -10,65 +10,86 @@
 #include "libdlcache/hash.h"
 #include "facts/memory.h"
 
-#define FIRST_NOTE ((sizeof(struct spool_header) + SPOOL_HEADS * sizeof(uint32_t) + 7) / 8 * 8)
-
 /* A spool in memory: `bytes` of it may be read. */
 struct spool {
     const char *base;
     uint64_t bytes;
-    uint8_t *visited; /* one bit for each place where a note may begin */
+    uint8_t *reached; /* one bit for each place where a note may begin */
+    uint32_t *ahead;  /* places that notes lead to */
+    size_t ahead_count, ahead_capacity;
 };
 
-/* The note at offset / 8, or NULL where none can be, or where it was visited before. */
-static const struct spool_note *note_at(const struct spool *s, uint32_t place, struct spool_seen *seen)
+/* The note at offset / 8, or NULL where none can be. What it says is read once: somebody may be writing. */
+static const struct spool_note *note_at(const struct spool *s, uint64_t place, struct spool_seen *seen)
 {
-    const uint64_t off = (uint64_t)place * 8;
+    const uint64_t off = place * 8;
 
-    if (off < FIRST_NOTE || off > s->bytes || s->bytes - off < sizeof(struct spool_note))
-        return NULL;
-    if (s->visited[place / 8] & 1u << place % 8)
+    if (off < SPOOL_FIRST || off > s->bytes || s->bytes - off < SPOOL_NOTE_BYTES(0))
         return NULL;
     const struct spool_note *n = (const void *)(s->base + off);
-    if (n->len >= s->bytes - off - sizeof *n || n->op >= SPOOL_OPS || n->result >= SPOOL_RESULTS)
-        return NULL;
-    if (n->path[0] != '/' || n->path[n->len] != '\0' || memchr(n->path, '\0', n->len))
-        return NULL;
-    if (n->hash != (uint32_t)dlc_hash64((uint64_t)n->op << 8 | n->result, n->path, n->len))
-        return NULL;
-    s->visited[place / 8] |= (uint8_t)(1u << place % 8);
     const uint32_t count = __atomic_load_n(&n->count, __ATOMIC_RELAXED);
     *seen = (struct spool_seen){
-        .op = (enum spool_op)n->op,
-        .result = (enum spool_result)n->result,
-        .when = n->when,
+        .op = (enum spool_op)__atomic_load_n(&n->op, __ATOMIC_RELAXED),
+        .result = (enum spool_result)__atomic_load_n(&n->result, __ATOMIC_RELAXED),
+        .when = __atomic_load_n(&n->when, __ATOMIC_RELAXED),
         .count = count ? count : 1,
         .path = n->path,
-        .len = n->len,
+        .len = __atomic_load_n(&n->len, __ATOMIC_RELAXED),
     };
+    if (seen->len >= s->bytes - off - offsetof(struct spool_note, path) || seen->op >= SPOOL_OPS ||
+        seen->result >= SPOOL_RESULTS)
+        return NULL;
+    if (n->path[0] != '/' || n->path[seen->len] != '\0' || memchr(n->path, '\0', seen->len))
+        return NULL;
     return n;
 }
 
-static void walk_chains(const struct spool *s, struct spool_facts *facts, spool_visit *visit, void *context)
+static bool fits_hash(const struct spool_note *n, const struct spool_seen *seen)
 {
-    const uint32_t *heads = (const void *)(s->base + sizeof(struct spool_header));
-    uint64_t count = (s->bytes - sizeof(struct spool_header)) / sizeof *heads;
+    const uint64_t seed = (uint64_t)seen->op << 8 | (uint64_t)seen->result;
+    return n->hash == (uint32_t)dlc_hash64(seed, seen->path, seen->len);
+}
 
-    if (count < SPOOL_HEADS)
-        facts->damaged = true;
-    else
-        count = SPOOL_HEADS;
-    for (uint64_t i = 0; i < count; i++) {
-        uint32_t place = __atomic_load_n(&heads[i], __ATOMIC_ACQUIRE);
-        while (place) {
-            struct spool_seen seen;
-            const struct spool_note *n = note_at(s, place, &seen);
-            if (!n) {
-                facts->damaged = true;
-                break;
-            }
+static void lead_to(struct spool *s, const uint32_t *places, size_t count)
+{
+    s->ahead = memory_grow(s->ahead, &s->ahead_capacity, s->ahead_count + count, sizeof *s->ahead);
+    for (size_t i = 0; i < count; i++) {
+        const uint32_t place = __atomic_load_n(&places[i], __ATOMIC_ACQUIRE);
+        if (place)
+            s->ahead[s->ahead_count++] = place;
+    }
+}
+
+/* Marks each sound note that something leads to. Whatever the file says: a note leads on once. */
+static void follow(struct spool *s, struct spool_facts *facts)
+{
+    const uint64_t heads = (s->bytes - sizeof(struct spool_header)) / sizeof(uint32_t);
+
+    facts->damaged = heads < SPOOL_HEADS;
+    lead_to(s, (const void *)(s->base + sizeof(struct spool_header)), heads < SPOOL_HEADS ? heads : SPOOL_HEADS);
+    while (s->ahead_count) {
+        const uint32_t place = s->ahead[--s->ahead_count];
+        struct spool_seen seen;
+        const struct spool_note *n = note_at(s, place, &seen);
+        if (!n || s->reached[place / 8] & 1u << place % 8 || !fits_hash(n, &seen)) {
+            facts->damaged = true;
+            continue;
+        }
+        s->reached[place / 8] |= (uint8_t)(1u << place % 8);
+        lead_to(s, n->child, SPOOL_CHILDREN);
+    }
+}
+
+/* In the order in which they lie in the file, which is nearly that of their times. */
+static void visit_reached(const struct spool *s, struct spool_facts *facts, spool_visit *visit, void *context)
+{
+    for (uint64_t place = 0; place < s->bytes / 8; place++) {
+        struct spool_seen seen;
+        if (place % 8 == 0 && !s->reached[place / 8])
+            place += 7;
+        else if (s->reached[place / 8] & 1u << place % 8 && note_at(s, place, &seen)) {
             visit(context, &seen);
             facts->notes++;
-            place = n->next;
         }
     }
 }
@@ -90,9 +111,11 @@ static int read_mapped(const char *base, uint64_t bytes, struct spool_facts *fac
     memcpy(facts->exe, h->exe, strnlen(h->exe, sizeof facts->exe - 1));
 
     /* Not bounded by `used`: that is more than there is when the storage ran out, and may be damaged. */
-    struct spool s = {base, bytes, memory_new(bytes / 64 + 1, 1)};
-    walk_chains(&s, facts, visit, context);
-    free(s.visited);
+    struct spool s = {.base = base, .bytes = bytes, .reached = memory_new(bytes / 64 + 1, 1)};
+    follow(&s, facts);
+    visit_reached(&s, facts, visit, context);
+    free(s.ahead);
+    free(s.reached);
     return 0;
 }
 

@@ -14,7 +14,7 @@ struct spool_facts {
     int64_t rank;      /* -1: none */
     char host[sizeof((struct spool_header *)0)->host]; /* NUL-terminated; may be empty */
     bool dead;         /* the storage could not be extended */
-    bool damaged;      /* a chain led nowhere: what could be reached was visited */
+    bool damaged;      /* something led nowhere: what could be reached was visited */
     uint64_t notes;    /* visited */
     char exe[sizeof((struct spool_header *)0)->exe]; /* NUL-terminated; may be empty */
 };
@@ -32,8 +32,8 @@ struct spool_seen {
 typedef void spool_visit(void *context, const struct spool_seen *seen);
 
 /* Visits every sound note of the file once. The file may still be written to. 0, or -errno: -EBADMSG is not a spool
- * of this version (nothing was visited); otherwise as open(2) and mmap(2). Trusts nothing that the file says:
- * offsets, lengths and chains are checked, a note whose hash does not fit its path is damage, and a cycle ends. */
+ * of this version (nothing was visited); otherwise as open(2) and mmap(2). Trusts nothing that the file says: offsets
+ * and lengths are checked, a note whose hash does not fit its path is damage, and so is one that two lead to. */
 int spool_read(const char *file, struct spool_facts *facts, spool_visit *visit, void *context);
 
 #endif

@@ -3,21 +3,25 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "libdlcache/hash.h"
 #include "recorder/collect.h"
+#include "recorder/note.h"
 #include "recorder/spool_read.h"
 
 Suite *suite_spool(void);
 
-#define FIRST ((sizeof(struct spool_header) + SPOOL_HEADS * sizeof(uint32_t) + 7) / 8 * 8)
+#define FIRST SPOOL_FIRST
 #define SECOND 1000000000ull
 
 static char dir[64]; /* of the test: spool files in it, and a tree below it */
@@ -54,25 +58,44 @@ static void begin(struct writer *w, uint32_t pid, uint64_t start, const char *ex
     strcpy(h->exe, exe);
 }
 
-static struct spool_note *note(struct writer *w, enum spool_op op, enum spool_result result, uint32_t count,
-                               const char *path)
+static struct spool_note *at(struct writer *w, size_t offset)
 {
-    const size_t len = strlen(path), bytes = (sizeof(struct spool_note) + len + 1 + 7) / 8 * 8;
-    ck_assert_uint_le(w->used + bytes, w->capacity);
-    struct spool_note *n = (struct spool_note *)(w->bytes + w->used);
+    ck_assert_uint_eq(offset % 8, 0);
+    return (struct spool_note *)(w->bytes + offset);
+}
+
+/* A note that nothing leads to: its offset. */
+static size_t loose_note(struct writer *w, enum spool_op op, enum spool_result result, uint32_t count, const char *path)
+{
+    const size_t len = strlen(path), bytes = SPOOL_NOTE_BYTES(len), offset = w->used;
+
+    if (offset + bytes > w->capacity) {
+        w->bytes = realloc(w->bytes, w->capacity * 2);
+        memset(w->bytes + w->capacity, 0, w->capacity);
+        w->capacity *= 2;
+    }
+    struct spool_note *n = at(w, offset);
     n->hash = (uint32_t)dlc_hash64((uint64_t)op << 8 | (uint64_t)result, path, len);
-    uint32_t *head = &heads(w)[n->hash % SPOOL_HEADS];
-    n->next = *head;
     n->when = w->clock += 1000;
     n->count = count;
     n->len = (uint16_t)len;
     n->op = (uint8_t)op;
     n->result = (uint8_t)result;
     memcpy(n->path, path, len + 1);
-    *head = (uint32_t)(w->used / 8);
     w->used += bytes;
     header(w)->used = header(w)->allocated = w->used;
-    return n;
+    return offset;
+}
+
+static void note(struct writer *w, enum spool_op op, enum spool_result result, uint32_t count, const char *path)
+{
+    const size_t offset = loose_note(w, op, result, count, path);
+    const uint64_t hash = dlc_hash64((uint64_t)op << 8 | (uint64_t)result, path, strlen(path));
+    uint32_t *slot = &heads(w)[hash % SPOOL_HEADS];
+
+    for (uint64_t way = hash / SPOOL_HEADS; *slot; way /= SPOOL_CHILDREN)
+        slot = &at(w, (size_t)*slot * 8)->child[way % SPOOL_CHILDREN];
+    *slot = (uint32_t)(offset / 8);
 }
 
 __attribute__((format(printf, 1, 2))) static const char *in_dir(const char *format, ...)
@@ -236,36 +259,87 @@ START_TEST(test_not_a_spool)
 }
 END_TEST
 
-START_TEST(test_chains)
+/* Nothing that a head or a child says can be trusted. */
+START_TEST(test_links)
 {
     static const uint32_t nowhere[] = {1, 100, FIRST / 8 - 1, FIRST / 8 + 1, UINT32_MAX, UINT32_MAX - 3, 1u << 28};
     struct spool_facts facts;
     struct writer w;
 
-    for (size_t i = 0; i < sizeof nowhere / sizeof *nowhere; i++) {
+    for (size_t i = 0; i < sizeof nowhere / sizeof *nowhere * SPOOL_CHILDREN; i++) {
         sample(&w);
-        struct spool_note *n = (struct spool_note *)(w.bytes + FIRST);
-        n->next = nowhere[i];
-        heads(&w)[17] = nowhere[i];
+        at(&w, FIRST)->child[i % SPOOL_CHILDREN] = nowhere[i / SPOOL_CHILDREN];
+        heads(&w)[17] = nowhere[i / SPOOL_CHILDREN];
         ck_assert_int_eq(read_bytes(w.bytes, w.used, 0, &facts).count, 6);
         ck_assert(facts.damaged);
         free(w.bytes);
     }
     sample(&w);
-    struct spool_note *n = (struct spool_note *)(w.bytes + FIRST);
-    n->next = (uint32_t)(FIRST / 8); /* itself */
-    ck_assert_uint_eq(read_bytes(w.bytes, w.used, 0, &facts).sum, 111111);
-    ck_assert(facts.damaged);
-    const size_t bytes = (sizeof *n + n->len + 1u + 7) / 8 * 8;
-    const uint32_t second = (uint32_t)((FIRST + bytes) / 8);
-    n->next = second;
-    struct spool_note *other = (struct spool_note *)(w.bytes + FIRST + bytes);
-    ck_assert_str_eq(other->path, names[1]);
-    other->next = (uint32_t)(FIRST / 8); /* and back */
-    ck_assert_uint_eq(read_bytes(w.bytes, w.used, 0, &facts).sum, 111111);
+    const uint32_t first = FIRST / 8, second = (uint32_t)((FIRST + SPOOL_NOTE_BYTES(strlen(names[0]))) / 8);
+    ck_assert_str_eq(at(&w, second * 8)->path, names[1]);
+    for (size_t i = 0; i < SPOOL_CHILDREN; i++) {
+        at(&w, FIRST)->child[i] = first; /* itself */
+        ck_assert_uint_eq(read_bytes(w.bytes, w.used, 0, &facts).sum, 111111);
+        ck_assert(facts.damaged);
+        at(&w, FIRST)->child[i] = second;
+        at(&w, second * 8)->child[SPOOL_CHILDREN - 1 - i] = first; /* and back */
+        ck_assert_uint_eq(read_bytes(w.bytes, w.used, 0, &facts).sum, 111111);
+        ck_assert(facts.damaged);
+    }
     for (size_t i = 0; i < SPOOL_HEADS; i++)
         heads(&w)[i] = second;
     ck_assert_uint_eq(read_bytes(w.bytes, w.used, 0, &facts).sum, 11);
+    ck_assert(facts.damaged);
+    /* Every note leads to the same ones. */
+    for (size_t place = FIRST; place < w.used; place += SPOOL_NOTE_BYTES(at(&w, place)->len))
+        for (size_t i = 0, to = FIRST; i < SPOOL_CHILDREN; i++, to += SPOOL_NOTE_BYTES(at(&w, to)->len))
+            at(&w, place)->child[i] = (uint32_t)(to / 8);
+    ck_assert_uint_eq(read_bytes(w.bytes, w.used, 0, &facts).sum, 1111);
+    ck_assert(facts.damaged);
+    free(w.bytes);
+}
+END_TEST
+
+struct order {
+    uint64_t last;
+    int count, wrong;
+};
+
+static void order_visit(void *context, const struct spool_seen *seen)
+{
+    struct order *o = context;
+
+    o->wrong += seen->when <= o->last;
+    o->last = seen->when;
+    o->count++;
+}
+
+/* A chain as long as a file of rubbish could have it, in any order: read, and in the file's order. */
+START_TEST(test_deep)
+{
+    enum { NOTES = 200000 };
+    struct spool_facts facts;
+    struct order order = {0};
+    struct writer w;
+    size_t last = 0;
+
+    begin(&w, 7, SECOND, "");
+    uint32_t *places = calloc(NOTES, sizeof *places);
+    for (int i = 0; i < NOTES; i++)
+        places[i] = (uint32_t)(loose_note(&w, SPOOL_STAT, SPOOL_FOUND, 1, "/a") / 8);
+    heads(&w)[3] = places[0];
+    for (size_t i = 1; i < NOTES; i++) {
+        const size_t next = i * 7919 % NOTES; /* each once: they have no common divisor */
+        at(&w, (size_t)places[last] * 8)->child[i % SPOOL_CHILDREN] = places[next];
+        last = next;
+    }
+    put_file(in_dir("one"), w.bytes, w.used);
+    ck_assert_int_eq(spool_read(in_dir("one"), &facts, order_visit, &order), 0);
+    ck_assert(!facts.damaged);
+    ck_assert_int_eq(order.count, NOTES);
+    ck_assert_uint_eq(facts.notes, NOTES);
+    ck_assert_int_eq(order.wrong, 0);
+    free(places);
     free(w.bytes);
 }
 END_TEST
@@ -277,7 +351,7 @@ START_TEST(test_bad_notes)
 
     for (int i = 0; i < 9; i++) {
         sample(&w);
-        struct spool_note *n = (struct spool_note *)(w.bytes + FIRST);
+        struct spool_note *n = at(&w, FIRST);
         switch (i) {
         case 0: n->op = SPOOL_OPS; break;
         case 1: n->result = SPOOL_RESULTS; break;
@@ -313,6 +387,126 @@ START_TEST(test_garbage)
         ck_assert_int_le(read_bytes(w.bytes, w.used, 0, &facts).count, 6);
         free(w.bytes);
     }
+}
+END_TEST
+
+/* ---------------------------------------------------------------------------------------- noting, inside a process */
+
+enum { WRITERS = 4, PATHS = 20000 };
+
+/* Every one of them notes everything: each from another beginning, so that most of it is new to each. */
+static void note_all(struct recorder *r, int who)
+{
+    char path[64];
+
+    for (int i = 0; i < PATHS; i++) {
+        const int n = snprintf(path, sizeof path, "/some/where/%d", (i + who * PATHS / WRITERS) % PATHS);
+        recorder_note(r, SPOOL_STAT, SPOOL_ABSENT, path, (size_t)n);
+        if (i % 2 == 0)
+            recorder_note(r, SPOOL_OPEN, SPOOL_FOUND, path, (size_t)n);
+    }
+}
+
+struct thread {
+    struct recorder *recorder;
+    int who;
+};
+
+static void *note_in_thread(void *argument)
+{
+    const struct thread *t = argument;
+    note_all(t->recorder, t->who);
+    return NULL;
+}
+
+struct tally {
+    uint64_t notes[SPOOL_OPS], counts[SPOOL_OPS];
+    uint8_t seen[SPOOL_OPS][PATHS];
+    int wrong;
+};
+
+static void tally_visit(void *context, const struct spool_seen *seen)
+{
+    struct tally *t = context;
+    const int number = strncmp(seen->path, "/some/where/", 12) == 0 ? atoi(seen->path + 12) : PATHS;
+
+    if (number >= PATHS || t->seen[seen->op][number]++) {
+        t->wrong++;
+        return;
+    }
+    t->notes[seen->op]++;
+    t->counts[seen->op] += seen->count;
+}
+
+/* Threads, and the processes of a fork, at once: each path is noted once, and every time is counted. */
+START_TEST(test_noting)
+{
+    static struct recorder r;
+    static struct tally tally;
+    struct thread threads[WRITERS];
+    pthread_t ids[WRITERS];
+    struct spool_facts facts;
+    pid_t pids[WRITERS];
+    int status;
+
+    ck_assert_int_eq(recorder_open(&r, in_dir("spool"), "preload", 5), 0);
+    for (int i = 0; i < WRITERS; i++) {
+        pids[i] = fork();
+        ck_assert_int_ge(pids[i], 0);
+        if (pids[i] == 0) {
+            note_all(&r, i);
+            _exit(0);
+        }
+    }
+    for (int i = 0; i < WRITERS; i++) {
+        threads[i] = (struct thread){&r, i};
+        ck_assert_int_eq(pthread_create(&ids[i], NULL, note_in_thread, &threads[i]), 0);
+    }
+    for (int i = 0; i < WRITERS; i++) {
+        ck_assert_int_eq(pthread_join(ids[i], NULL), 0);
+        ck_assert_int_eq(waitpid(pids[i], &status, 0), pids[i]);
+        ck_assert_int_eq(status, 0);
+    }
+    ck_assert_int_eq(spool_read(r.file, &facts, tally_visit, &tally), 0);
+    ck_assert(!facts.damaged && !facts.dead);
+    ck_assert_uint_eq(facts.lost, 0);
+    ck_assert_int_eq(facts.rank, 5);
+    ck_assert_int_eq(tally.wrong, 0);
+    ck_assert_uint_eq(tally.notes[SPOOL_STAT], PATHS);
+    ck_assert_uint_eq(tally.counts[SPOOL_STAT], 2 * WRITERS * PATHS);
+    ck_assert_uint_eq(tally.notes[SPOOL_OPEN], PATHS / 2);
+    ck_assert_uint_eq(tally.counts[SPOOL_OPEN], 2 * WRITERS * PATHS / 2);
+    munmap(r.spool, r.spool->size);
+}
+END_TEST
+
+static unsigned depth_below(const struct spool_header *h, uint32_t place)
+{
+    const struct spool_note *n = (const void *)((const char *)h + (uint64_t)place * 8);
+    unsigned deepest = 0;
+
+    for (unsigned i = 0; place && i < SPOOL_CHILDREN; i++) {
+        const unsigned depth = depth_below(h, n->child[i]);
+        deepest = depth > deepest ? depth : deepest;
+    }
+    return place ? deepest + 1 : 0;
+}
+
+/* A process that notes little writes one page; and of many notes each is found in a few steps. */
+START_TEST(test_noting_costs)
+{
+    static struct recorder r;
+    char path[64];
+
+    ck_assert_uint_le(SPOOL_FIRST + 10 * SPOOL_NOTE_BYTES(32), 4096);
+    ck_assert_int_eq(recorder_open(&r, in_dir("spool"), "preload", -1), 0);
+    for (int i = 0; i < PATHS; i++) {
+        const int n = snprintf(path, sizeof path, "/prefix/d%03d/libu%04d.so", i / 400, i % 400);
+        recorder_note(&r, SPOOL_LOAD, SPOOL_ABSENT, path, (size_t)n);
+    }
+    for (unsigned i = 0; i < SPOOL_HEADS; i++) /* 39 a head, and 85 in four full levels */
+        ck_assert_uint_le(depth_below(r.spool, ((const uint32_t *)(r.spool + 1))[i]), 8);
+    munmap(r.spool, r.spool->size);
 }
 END_TEST
 
@@ -664,9 +858,12 @@ Suite *suite_spool(void)
     tcase_add_test(t, test_whole);
     tcase_add_test(t, test_truncated);
     tcase_add_test(t, test_not_a_spool);
-    tcase_add_test(t, test_chains);
+    tcase_add_test(t, test_links);
+    tcase_add_test(t, test_deep);
     tcase_add_test(t, test_bad_notes);
     tcase_add_loop_test(t, test_garbage, 0, 5);
+    tcase_add_test(t, test_noting);
+    tcase_add_test(t, test_noting_costs);
     tcase_add_test(t, test_collect_files);
     tcase_add_test(t, test_collect_names);
     tcase_add_test(t, test_collect_head);
