@@ -86,9 +86,12 @@ enum outcome verify_cached(struct candidate *c);
 bool make_full(struct candidate *c);
 
 /* --- directory.c: one directory --- */
-/* Where ld.so would find `name` in the directory `dir`, as it has it in its lists: `len` bytes with a slash at the end,
- * or none for the current directory. */
-enum outcome directory_search(const char *dir, size_t len, const char *name, struct candidate *c);
+struct directory;
+/* The directory `dir`, as ld.so has it in its lists: `len` bytes with a slash at the end, or none for the current
+ * directory. It is remembered for ever; NULL where there is no memory. */
+struct directory *directory_of(const char *dir, size_t len);
+/* Where ld.so would find `name` in it. */
+enum outcome directory_search(struct directory *d, const char *name, struct candidate *c);
 
 /* --- search.c: all of them --- */
 /* The whole search of ld.so for a name without a slash, asked for by `loader`. */

@@ -2,7 +2,7 @@
  *
  * As ld.so, each directory is remembered for ever, and which of its subdirectories for hardware there are not: ld.so
  * looks once. What the index says of it is remembered until something in the stage changes, so that a search over many
- * directories costs one look into a hash table for each. */
+ * directories costs one look into the index for each. */
 #include "audit.h"
 #include "libdlcache/hash.h"
 #include "libdlcache/sys.h"
@@ -32,7 +32,7 @@ struct directory {
 
 static struct directory *buckets[BUCKETS] DLC_LARGE;
 
-static struct directory *remember(const char *dir, size_t len)
+struct directory *directory_of(const char *dir, size_t len)
 {
     struct directory **bucket = &buckets[dlc_hash64(0, dir, len) & (BUCKETS - 1)], *d;
 
@@ -133,15 +133,15 @@ static bool exists(struct directory *d, uint32_t i, struct candidate *c, size_t 
 }
 
 /* Puts together the path of `name` in the directory, or in its subdirectory i: false where it is too long. */
-static bool compose(struct candidate *c, const char *dir, size_t dir_len, uint32_t i, const char *name, size_t len)
+static bool compose(struct candidate *c, const struct directory *d, uint32_t i, const char *name, size_t len)
 {
     const struct text sub = i < rtld.subdirs ? rtld.subdir[i] : (struct text){"", 0};
-    const size_t n = dir_len + sub.len + (sub.len != 0);
+    const size_t n = d->len + sub.len + (sub.len != 0);
 
     if (n + len >= PATH_SIZE)
         return false;
-    __builtin_memcpy(c->path, dir, dir_len);
-    __builtin_memcpy(c->path + dir_len, sub.p, sub.len);
+    __builtin_memcpy(c->path, d->name, d->len);
+    __builtin_memcpy(c->path + d->len, sub.p, sub.len);
     if (sub.len)
         c->path[n - 1] = '/';
     __builtin_memcpy(c->path + n, name, len + 1);
@@ -149,7 +149,7 @@ static bool compose(struct candidate *c, const char *dir, size_t dir_len, uint32
     return make_full(c);
 }
 
-static enum outcome search(struct directory *d, const char *dir, size_t dir_len, const char *name, struct candidate *c)
+static enum outcome search(struct directory *d, const char *name, struct candidate *c)
 {
     const struct image *im = &audit.stage.view.image;
     const size_t len = dlc_strlen(name);
@@ -164,7 +164,7 @@ static enum outcome search(struct directory *d, const char *dir, size_t dir_len,
     for (uint32_t i = 0; i < rtld.subdirs; i++) {
         if (!(look >> i & 1) || d->missing >> i & 1)
             continue;
-        if (!compose(c, dir, dir_len, i, name, len))
+        if (!compose(c, d, i, name, len))
             return DOUBT;
         /* A directory that has none of them is asked for that alone. */
         const size_t start = c->full_len - len - rtld.subdir[i].len - 1;
@@ -180,29 +180,26 @@ static enum outcome search(struct directory *d, const char *dir, size_t dir_len,
         if (image_find(im, d->node, name, len) == DLC_NONE)
             return NOT_HERE;
     }
-    if (!compose(c, dir, dir_len, rtld.subdirs, name, len))
+    if (!compose(c, d, rtld.subdirs, name, len))
         return DOUBT;
     return exists(d, rtld.subdirs, c, c->full_len - len - (c->full_len > len + 1)) ? verify(c) : NOT_HERE;
 }
 
-enum outcome directory_search(const char *dir, size_t len, const char *name, struct candidate *c)
+enum outcome directory_search(struct directory *d, const char *name, struct candidate *c)
 {
     const struct view *v = &audit.stage.view;
     const uint64_t all = rtld.subdirs == 63 ? ~0ull : (2ull << rtld.subdirs) - 1;
-    struct directory *d = remember(dir, len);
+    const size_t len = d->len;
 
-    if (!d)
-        return DOUBT;
     if ((d->missing & all) == all)
         return NOT_HERE;
     if (d->fixed) {
         if (d->source == SOURCE_NONE || d->changes != __atomic_load_n(&v->state->changes, __ATOMIC_ACQUIRE))
-            resolve(d, dir, len);
+            resolve(d, d->name, len);
     } else {
         if (len >= PATH_SIZE)
             return DOUBT;
-        __builtin_memcpy(c->path, dir, len);
-        c->path[len] = '\0';
+        __builtin_memcpy(c->path, d->name, len + 1);
         c->len = len;
         if (!make_full(c))
             return DOUBT;
@@ -217,12 +214,12 @@ enum outcome directory_search(const char *dir, size_t len, const char *name, str
         !(d->missing >> rtld.subdirs & 1)) {
         if (len >= PATH_SIZE)
             return DOUBT;
-        __builtin_memcpy(c->full, dir, len + 1);
+        __builtin_memcpy(c->full, d->name, len + 1);
         if (!is_directory(c->full, len > 1 ? len - 1 : len)) {
             d->missing |= all & ~d->existing;
             return NOT_HERE;
         }
         d->existing |= 1ull << rtld.subdirs;
     }
-    return search(d, dir, len, name, c);
+    return search(d, name, c);
 }

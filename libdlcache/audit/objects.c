@@ -5,25 +5,24 @@
 #include <sys/mman.h>
 
 #include "audit.h"
+#include "libdlcache/hash.h"
 #include "libdlcache/sys.h"
 
-/* A name that an object got when it was found once more. ld.so, which was answered something else, has not got it. */
-struct alias {
-    struct alias *next;
-    struct object *object;
-    const char *name; /* of the arena */
-    size_t len;
-};
-
+/* One text. All of them are a trie of their hashes: the lowest bit says which child of the first leads on, the next one
+ * which child of that, and so on. */
 struct word {
-    struct word *next;
-    size_t len;
+    struct word *child[2];
+    /* It is a name that this object got when it was found once more. ld.so, which was answered something else, has not
+     * got it. */
+    struct object *object;
+    struct word *next; /* of those that are names */
+    uint32_t hash;
+    uint32_t len;
     char text[];
 };
 
 static struct object *objects, *free_objects;
-static struct alias *aliases, *free_aliases;
-static struct word *words;
+static struct word *words, *names;
 
 void *arena_take(size_t bytes)
 {
@@ -47,20 +46,46 @@ void *arena_take(size_t bytes)
     return p;
 }
 
-const char *arena_text(const char *text, size_t len)
+/* Where that text is, or would be. */
+static struct word **find_word(const char *text, size_t len, uint32_t hash)
 {
-    for (const struct word *w = words; w; w = w->next)
-        if (w->len == len && dlc_same(w->text, text, len))
-            return w->text;
+    struct word **at = &words;
+
+    for (uint32_t way = hash; *at; way >>= 1) {
+        const struct word *w = *at;
+        if (w->hash == hash && w->len == len && dlc_same(w->text, text, len))
+            break;
+        at = &(*at)->child[way & 1];
+    }
+    return at;
+}
+
+static uint32_t hash_word(const char *text, size_t len)
+{
+    return (uint32_t)dlc_hash64(0, text, len);
+}
+
+/* NULL where there is no memory. */
+static struct word *add_word(const char *text, size_t len)
+{
+    const uint32_t hash = hash_word(text, len);
+    struct word **at = find_word(text, len, hash);
+
+    if (*at)
+        return *at;
     struct word *w = arena_take(sizeof *w + len + 1);
     if (!w)
         return NULL;
-    w->len = len;
+    *w = (struct word){.hash = hash, .len = (uint32_t)len};
     __builtin_memcpy(w->text, text, len);
     w->text[len] = '\0';
-    w->next = words;
-    words = w;
-    return w->text;
+    return *at = w;
+}
+
+const char *arena_text(const char *text, size_t len)
+{
+    const struct word *w = add_word(text, len);
+    return w ? w->text : NULL;
 }
 
 struct object *object_new(void)
@@ -78,15 +103,14 @@ struct object *object_new(void)
 
 void object_free(struct object *o)
 {
-    for (struct alias **a = &aliases; *a;) {
-        struct alias *gone = *a;
-        if (gone->object != o) {
-            a = &gone->next;
+    for (struct word **at = &names; *at;) {
+        struct word *w = *at;
+        if (w->object != o) {
+            at = &w->next;
             continue;
         }
-        *a = gone->next;
-        gone->next = free_aliases;
-        free_aliases = gone;
+        *at = w->next;
+        w->object = NULL;
     }
     for (struct object **p = &objects; *p;) {
         /* As ld.so: what was loaded by an object that is gone has no loader. */
@@ -117,22 +141,17 @@ struct object *object_of(const struct identity *file)
 
 void object_called(struct object *o, const char *name, size_t len)
 {
-    struct alias *a = free_aliases;
+    struct word *w = add_word(name, len);
 
-    if (object_by_name(name, len))
+    if (!w || w->object)
         return;
-    if (a)
-        free_aliases = a->next;
-    else if (!(a = arena_take(sizeof *a)))
-        return;
-    *a = (struct alias){aliases, o, arena_text(name, len), len};
-    aliases = a;
+    w->object = o;
+    w->next = names;
+    names = w;
 }
 
 struct object *object_by_name(const char *name, size_t len)
 {
-    for (const struct alias *a = aliases; a; a = a->next)
-        if (a->len == len && a->name && dlc_same(a->name, name, len))
-            return a->object;
-    return NULL;
+    const struct word *w = names ? *find_word(name, len, hash_word(name, len)) : NULL;
+    return w ? w->object : NULL;
 }

@@ -42,7 +42,7 @@ static void read_dynamic(const struct link_map *map, struct dynamic *d)
 /* --- directories ------------------------------------------------------------------------------------------------ */
 
 /* Of a path, the directory: its length. */
-static size_t directory_of(const char *path, size_t len)
+static size_t parent_of(const char *path, size_t len)
 {
     while (len > 1 && path[len - 1] != '/')
         len--;
@@ -78,7 +78,7 @@ static size_t origin(const struct object *o, char to[PATH_SIZE])
     const size_t below = lookup_prefix(&audit.stage.view, path.p, path.len);
     path.p += below;
     path.len -= below;
-    const size_t n = o->origin && o != audit.main ? path.len : directory_of(path.p, path.len);
+    const size_t n = o->origin && o != audit.main ? path.len : parent_of(path.p, path.len);
     if (n >= PATH_SIZE)
         return 0;
     __builtin_memcpy(to, path.p, n);
@@ -180,6 +180,12 @@ static size_t until(const char *list, const char *separators)
 
 /* --- lists ------------------------------------------------------------------------------------------------------ */
 
+static enum outcome in_directory(const char *dir, size_t len, const char *name, struct candidate *c)
+{
+    struct directory *d = directory_of(dir, len);
+    return d ? directory_search(d, name, c) : DOUBT;
+}
+
 static enum outcome in_list(const char *list, const struct object *o, const char *name, struct candidate *c)
 {
     static char dir[PATH_SIZE] DLC_LARGE;
@@ -189,7 +195,7 @@ static enum outcome in_list(const char *list, const struct object *o, const char
     for (;; list++) {
         const size_t len = until(list, ":");
         const long n = element(list, len, o, dir);
-        const enum outcome outcome = n == -1 ? NOT_HERE : n < 0 ? DOUBT : directory_search(dir, (size_t)n, name, c);
+        const enum outcome outcome = n == -1 ? NOT_HERE : n < 0 ? DOUBT : in_directory(dir, (size_t)n, name, c);
         if (outcome != NOT_HERE)
             return outcome;
         list += len;
@@ -203,7 +209,7 @@ static struct {
     bool done;
     bool doubt; /* what comes after the last is not known */
     size_t count;
-    struct text *dir;
+    struct directory **dir;
 } library_path;
 
 static void take_apart(void)
@@ -222,9 +228,9 @@ static void take_apart(void)
     for (; !library_path.doubt; list++) {
         const size_t len = until(list, ":;");
         const long n = element(list, len, audit.main, dir);
-        const char *text = n >= 0 ? arena_text(dir, (size_t)n) : NULL;
-        if (text)
-            library_path.dir[library_path.count++] = (struct text){text, (size_t)n};
+        struct directory *d = n >= 0 ? directory_of(dir, (size_t)n) : NULL;
+        if (d)
+            library_path.dir[library_path.count++] = d;
         else
             library_path.doubt = n != -1;
         list += len;
@@ -238,7 +244,7 @@ static enum outcome in_library_path(const char *name, struct candidate *c)
     if (!library_path.done)
         take_apart();
     for (size_t i = 0; i < library_path.count; i++) {
-        const enum outcome outcome = directory_search(library_path.dir[i].p, library_path.dir[i].len, name, c);
+        const enum outcome outcome = directory_search(library_path.dir[i], name, c);
         if (outcome != NOT_HERE)
             return outcome;
     }
@@ -297,7 +303,7 @@ static enum outcome in_defaults(const char *name, struct candidate *c)
     for (uint32_t i = 0; i < rtld.defaults; i++) {
         static char dir[PATH_SIZE] DLC_LARGE;
         const long n = element(rtld.default_dir[i].p, rtld.default_dir[i].len, NULL, dir);
-        const enum outcome outcome = n > 0 ? directory_search(dir, (size_t)n, name, c) : DOUBT;
+        const enum outcome outcome = n > 0 ? in_directory(dir, (size_t)n, name, c) : DOUBT;
         if (outcome != NOT_HERE)
             return outcome;
     }

@@ -461,6 +461,22 @@ class Search(Case):
         self.assertEqual(said.count("handle 1, " + self.here("a/liba.so")), 5, said)
         self.assertEqual(said.count("handle 1, " + self.here("c/libother.so")), 1, said)
 
+    def test_many_names(self):
+        """Each of many names that an object got is its own until it is closed; then they are nobody's."""
+        os.makedirs(self.here("farm"))
+        names = ["lib%d-%d.so" % (k, i) for i in range(12) for k in range(2)]
+        for k in range(2):
+            self.lib("lib%d/libof%d.so" % (k, k))
+        for name in names:
+            os.symlink("../lib%s/libof%s.so" % (name[3], name[3]), self.here("farm", name))
+        opens = [a for name in names for a in ("open", name)]
+        others = [a for k in "10" for name in names if name[3] == k for a in ("open", name)]
+        main = self.main()
+        said, = self.all_same([main, *opens, *["close"] * 24, *others],
+                              env={"LD_LIBRARY_PATH": ":".join(self.here(d) for d in ("lib0", "lib1", "farm"))})
+        for k in range(2):
+            self.assertEqual(len(re.findall("^lib%d-.*/farm/lib%d-0.so, " % (k, k), said, re.M)), 24, said)
+
     def test_loaded_and_then_changed(self):
         """What is loaded stays what it is, whatever becomes of its name; what comes under its name is another."""
         self.lib("a/liba.so", soname="liba.so")
