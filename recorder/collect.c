@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "entries.h"
 #include "head.h"
@@ -172,6 +173,21 @@ static void mark_parent(struct place *p)
         dir->first_ns = p->first_ns;
 }
 
+/* A search of the dynamic loader came to a file that is there. Nothing but that says that it was found where it was
+ * not taken: it is for another machine, or was loaded already by another name. */
+static void find_passed_over(struct collector *c)
+{
+    struct place *p, *next;
+
+    HASH_ITER(hh, c->places.by_path, p, next) {
+        uint64_t *load = p->counts[SPOOL_LOAD];
+        if (!load[SPOOL_ABSENT] || !p->exists || !S_ISREG(p->mode) || place_was_made(p, c->request->started_ns))
+            continue;
+        if (load[SPOOL_FOUND] < load[SPOOL_ABSENT] && (load[SPOOL_FOUND] || access(p->path, R_OK) == 0))
+            load[SPOOL_FOUND] = load[SPOOL_ABSENT];
+    }
+}
+
 static void mark_changed(struct collector *c)
 {
     struct place *p, *next;
@@ -226,6 +242,7 @@ struct manifest *collect(const struct collect_request *request, struct collect_r
     (void)mounts_read(&c.mounts, "/proc/self/mountinfo"); /* without it no entry has a mount */
     places_init(&c.places);
     lay_out(&c);
+    find_passed_over(&c);
     mark_changed(&c);
     silent_programs(&c.places, request->started_ns, report);
     decide_prefixes(&c);

@@ -38,7 +38,7 @@ enum spool_op {
 /* How it ended. */
 enum spool_result {
     SPOOL_FOUND,
-    SPOOL_ABSENT, /* ENOENT, ENOTDIR */
+    SPOOL_ABSENT, /* ENOENT, ENOTDIR; of SPOOL_LOAD: a search came there, and what it did not take may be there */
     SPOOL_FAILED, /* any other errno */
     SPOOL_RESULTS
 };

@@ -130,8 +130,8 @@ static bool is_preloaded(const char *name)
            same_text(name + s->dir_len, tail);
 }
 
-/* What is there need not come in: ld.so may have it under another name, or skip it for its class. */
-static void note_candidate(const char *name)
+/* A name with a slash is one path. What is there need not come in: ld.so may have it under another name. */
+static void note_path(const char *name)
 {
     const size_t len = dlc_strlen(name);
     const bool found = sys_call(__NR_faccessat, AT_FDCWD, name, 4, 0) == 0;
@@ -140,6 +140,15 @@ static void note_candidate(const char *name)
     noted[0] = '\0';
     if (found && len < sizeof noted)
         __builtin_memcpy(noted, name, len + 1);
+}
+
+/* A search comes to its paths one after the other, and most are not there. To ask for each before ld.so does would be
+ * one request more for every one of its own: what comes in is noted as found then, and of what did not and is there
+ * all the same the collector knows. */
+static void note_candidate(const char *name)
+{
+    note(SPOOL_LOAD, SPOOL_ABSENT, name);
+    noted[0] = '\0';
 }
 
 /* Who asks; NULL: an object of another name space, or nobody. For an auditor that comes after us nobody asks, and glibc
@@ -164,8 +173,10 @@ char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
             return path;
     }
     /* A name without a slash becomes paths, each of which comes here again. */
-    if (audit.recording && (flag != LA_SER_ORIG || __builtin_memchr(name, '/', dlc_strlen(name))))
+    if (audit.recording && flag != LA_SER_ORIG)
         note_candidate(name);
+    else if (audit.recording && __builtin_memchr(name, '/', dlc_strlen(name)))
+        note_path(name);
     return (char *)(uintptr_t)name;
 }
 

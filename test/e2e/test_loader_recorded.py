@@ -2,7 +2,9 @@
 import json
 import os
 import signal
+import time
 
+from harness import DLCACHE
 from loader import Loader
 
 
@@ -76,6 +78,57 @@ class Recorded(Loader):
         e = self.entries(self.loaded(), "open=libx.so", env=dict(self.env, LD_LIBRARY_PATH=self.at("lib")))
         self.assert_object(e, inside)
         self.assertNotIn("lib/libx.so", e)
+
+    def other_class(self, name):
+        """A copy of the library for a machine of another class: ld.so skips it."""
+        with open(self.at("lib/libx.so"), "rb") as f:
+            data = bytearray(f.read())
+        data[4] = 3 - data[4]
+        os.makedirs(os.path.dirname(self.at(name)), exist_ok=True)
+        with open(self.at(name), "wb") as f:
+            f.write(data)
+
+    def test_passed_over(self):
+        """What a search comes to and does not take, though it is there, was found."""
+        self.answers("lib/libx.so")
+        for name in ("other/libx.so", "other/libmade.so"):
+            self.other_class(name)
+        os.makedirs(self.at("links"))
+        os.makedirs(self.at("none"))
+        os.symlink("../lib/libx.so", self.at("links/libname.so"))
+        os.rename(self.at("other/libmade.so"), self.at("made"))
+        time.sleep(0.05)  # what is younger than 20 ms is taken for the pilot's own doing
+        e = self.entries(self.loaded(), "open=libx.so", "open=libname.so", env=dict(
+            self.env, LD_LIBRARY_PATH=":".join(self.at(d) for d in ("none", "other", "lib", "links"))))
+        self.assert_absent(e, "none/libx.so", "none/libname.so", "other/libname.so", "lib/libname.so")
+        self.assertEqual((e["lib/libx.so"]["kind"], e["lib/libx.so"]["counts"]["load"]), ("shared-object", 2))
+        self.assertEqual(e["links/libname.so"]["kind"], "symlink")
+        self.assertEqual((e["other/libx.so"]["kind"], e["other/libx.so"]["counts"]), ("data", {"load": 1}))
+        self.assertEqual(len(e["other/libx.so"]["xxh3_128"]), 32)
+        # Made while the pilot ran, after it was looked for.
+        move = "mv %s %s; exec %s open=libmade.so" % (self.at("made"), self.at("other/libmade.so"), self.loaded())
+        e = self.entries("/bin/sh", "-c", self.loaded() + " open=libmade.so; " + move,
+                         env=dict(self.env, LD_LIBRARY_PATH=self.at("other")))
+        self.assertNotIn("other/libmade.so", e)
+        self.assertTrue(e["other"]["volatile"])
+
+    def test_asks_nothing_itself(self):
+        """To note where a search comes to takes no request: only ld.so asks."""
+        self.answers("lib/libx.so")
+        for i in range(20):
+            os.makedirs(self.at("none%d" % i))
+        path = ":".join([self.at("none%d" % i) for i in range(20)] + [self.at("lib")])
+        spool, log = self.path("spool"), self.path("strace")
+        os.mkdir(spool)
+        env = dict(self.env, LD_LIBRARY_PATH=path)
+        asked = []
+        for more in ({}, {"DLCACHE_RECORD": spool, "LD_AUDIT": os.path.dirname(DLCACHE) + "/libdlcache-audit.so"}):
+            self.run_command(["strace", "-f", "-qq", "-o", log, "-e", "trace=%file", self.loaded(), "open=libx.so"],
+                             env=dict(env, **more))
+            with open(log) as f:
+                asked.append(len([line for line in f if "libx.so" in line and self.top in line]))
+        self.assertEqual(asked[0], asked[1])
+        self.assertGreater(asked[0], 20)
 
     def test_symlinks_on_the_way(self):
         self.answers("real/v1/libx.so.1")
