@@ -13,11 +13,10 @@
 
 static void add_step(void *context, struct place *p, enum place_reach how)
 {
-    struct trail *t = context;
+    struct collector *c = context;
 
-    t->steps = memory_grow(t->steps, &t->capacity, t->count + 1, sizeof *t->steps);
-    t->steps[t->count].place = p;
-    t->steps[t->count++].how = how;
+    c->steps = memory_grow(c->steps, &c->step_capacity, c->step_count + 1, sizeof *c->steps);
+    c->steps[c->step_count++] = (struct step){p, how};
 }
 
 static void touch(struct place *p, uint64_t when)
@@ -27,20 +26,31 @@ static void touch(struct place *p, uint64_t when)
     p->touched = true;
 }
 
+static bool was_seen(const struct noted *n)
+{
+    for (int op = 0; op < SPOOL_OPS; op++)
+        if (n->counts[op][SPOOL_FOUND] || n->counts[op][SPOOL_FAILED])
+            return true;
+    return false;
+}
+
 static void lay_out_note(struct collector *c, const struct noted *n)
 {
     struct trail *t = &c->trails[n->index];
 
-    places_walk(&c->places, n->path, add_step, t);
+    t->first = c->step_count;
+    places_walk(&c->places, n->path, was_seen(n), add_step, c);
+    t->count = c->step_count - t->first;
+    const struct step *steps = c->steps + t->first;
     for (size_t i = 0; i < t->count; i++) {
-        struct place *p = t->steps[i].place;
+        struct place *p = steps[i].place;
         touch(p, n->first_ns);
-        if (t->steps[i].how == PLACE_PASSED) {
+        if (steps[i].how == PLACE_PASSED) {
             p->passed = true;
             continue;
         }
         /* Of a symlink that leads to nothing it was the symlink that was found. */
-        const bool dangles = !p->exists && i > 0 && t->steps[i - 1].how == PLACE_NAMED;
+        const bool dangles = !p->exists && i > 0 && steps[i - 1].how == PLACE_NAMED;
         for (int op = 0; op < SPOOL_OPS; op++)
             for (int result = 0; result < SPOOL_RESULTS; result++)
                 if (!(dangles && op == SPOOL_STAT && result == SPOOL_FOUND))
@@ -83,7 +93,7 @@ static void count_once(struct collector *c, struct touch *touches, void (*count)
     for (size_t i = 0; i < n; i++) {
         const struct trail *t = &c->trails[touches[i].path];
         for (size_t k = 0; k < t->count; k++)
-            count(t->steps[k].place, touches[i].who);
+            count(c->steps[t->first + k].place, touches[i].who);
     }
 }
 
@@ -127,7 +137,7 @@ static struct place *lay_out_program(struct collector *c, const char *path, uint
 
     if (path[0] != '/')
         return NULL;
-    places_walk(&c->places, path, add_program, &program);
+    places_walk(&c->places, path, true, add_program, &program);
     if (program.end)
         program.end->programs += runs;
     return program.end;
@@ -214,7 +224,7 @@ static void fill_mounts(struct collector *c, struct manifest *m)
     size_t count = 0;
 
     HASH_ITER(hh, c->places.by_path, p, next) {
-        mount = p->kept ? mounts_of(&c->mounts, p->path) : NULL;
+        mount = p->kept ? mount_of(c, p) : NULL;
         if (mount && !mount->used)
             count++;
         if (mount)
@@ -251,8 +261,7 @@ struct manifest *collect(const struct collect_request *request, struct collect_r
     head_fill(m, request);
     decide_effective(&c, m);
     fill_mounts(&c, m);
-    for (size_t i = 0; i < request->notes->path_count; i++)
-        free(c.trails[i].steps);
+    free(c.steps);
     free(c.trails);
     free(c.fs_types);
     places_free(&c.places);

@@ -7,13 +7,16 @@
 #include "facts/mounts.h"
 #include "places.h"
 
-/* A noted path, and the places that it leads over. */
+/* A place that a noted path leads over. */
+struct step {
+    struct place *place;
+    enum place_reach how;
+};
+
+/* A noted path: its steps. */
 struct trail {
-    struct {
-        struct place *place;
-        enum place_reach how;
-    } *steps;
-    size_t count, capacity;
+    size_t first;
+    size_t count;
 };
 
 struct collector {
@@ -22,6 +25,8 @@ struct collector {
     struct places places;
     struct mounts mounts;
     struct trail *trails; /* one a noted path */
+    struct step *steps;   /* of all of them */
+    size_t step_count, step_capacity;
     struct fs_type {
         uint64_t dev;
         uint32_t magic;
@@ -29,6 +34,8 @@ struct collector {
     size_t fs_count, fs_capacity;
 };
 
+/* The mount that the place lies on, or NULL. */
+struct mount_point *mount_of(const struct collector *c, struct place *p);
 /* Finds the program's software, for the policy. */
 void decide_prefixes(struct collector *c);
 /* Marks the places that are kept. */

@@ -21,12 +21,24 @@ static uint32_t fs_magic(struct collector *c, const struct place *at)
     return magic;
 }
 
+struct mount_point *mount_of(const struct collector *c, struct place *p)
+{
+    if (!p->mount && (p->nowhere || p == p->parent)) {
+        p->mount = mounts_of(&c->mounts, p->path);
+    } else if (!p->mount) {
+        HASH_FIND(hh, c->mounts.by_point, p->path, strlen(p->path), p->mount);
+        if (!p->mount)
+            p->mount = mount_of(c, p->parent);
+    }
+    return p->mount;
+}
+
 /* Where the place lies; *at is one that statfs can be asked about. */
 static struct policy_facts facts_of(struct collector *c, struct place *p)
 {
     const bool asks_itself = p->exists && !p->opaque && (S_ISREG(p->mode) || S_ISDIR(p->mode));
-    const struct place *at = asks_itself ? p : places_existing(p->parent);
-    const struct mount_point *mount = mounts_of(&c->mounts, at->path);
+    struct place *at = asks_itself ? p : places_existing(p->parent);
+    const struct mount_point *mount = mount_of(c, at);
 
     return (struct policy_facts){
         .fs_magic = fs_magic(c, at),
@@ -45,8 +57,10 @@ void decide_prefixes(struct collector *c)
     HASH_ITER(hh, c->places.by_path, p, next) {
         if (!p->touched || p->opaque)
             continue;
-        if (!p->exists && p->counts[SPOOL_LOAD][SPOOL_ABSENT])
+        if (!p->exists && p->counts[SPOOL_LOAD][SPOOL_ABSENT] && (p->nowhere || !p->parent->searched)) {
+            p->parent->searched |= !p->nowhere;
             prefixes_from_search(policy, p->path);
+        }
         if (!p->exists)
             continue;
         if (p->programs || p->counts[SPOOL_EXEC][SPOOL_FOUND])
@@ -71,13 +85,14 @@ static bool may_follow(const struct collector *c, const struct place *p)
  * kernel about a file that lies elsewhere, but is asked for below an included directory. */
 static void follow_in(struct collector *c, const struct trail *t)
 {
-    struct place *end = t->steps[t->count - 1].place;
+    const struct step *steps = c->steps + t->first;
+    struct place *end = steps[t->count - 1].place;
 
     if (!may_follow(c, end))
         return;
     const struct policy_facts facts = facts_of(c, end);
     for (size_t k = 0; k + 1 < t->count; k++)
-        if (policy_decide(c->request->policy, t->steps[k].place->path, &facts) == POLICY_KEEP)
+        if (policy_decide(c->request->policy, steps[k].place->path, &facts) == POLICY_KEEP)
             end->kept = true;
 }
 
@@ -99,11 +114,12 @@ void decide_places(struct collector *c)
     /* A symlink that leads to what is kept is needed to find it, wherever it lies itself. */
     for (size_t i = 0; i < notes->path_count; i++) {
         const struct trail *t = &c->trails[i];
-        if (t->count == 0 || !t->steps[t->count - 1].place->kept)
+        const struct step *steps = c->steps + t->first;
+        if (t->count == 0 || !steps[t->count - 1].place->kept)
             continue;
         for (size_t k = 0; k + 1 < t->count; k++)
-            if (may_follow(c, t->steps[k].place))
-                t->steps[k].place->kept = true;
+            if (may_follow(c, steps[k].place))
+                steps[k].place->kept = true;
     }
 }
 
@@ -134,7 +150,7 @@ static void add_effective(struct collector *c, struct policy *used, struct place
 
     if (!prefix || facts.on_root || !policy_is_shared(facts.fs_magic, facts.fs_type))
         return;
-    const struct mount_point *mount = mounts_of(&c->mounts, p->path);
+    const struct mount_point *mount = mount_of(c, p);
     const char *path = mount && policy_below(mount->point, prefix->path) ? mount->point : prefix->path;
     if (used->prefix_count == 0 || strcmp(used->prefixes[used->prefix_count - 1].path, path) != 0)
         policy_add_prefix(used, path, false);

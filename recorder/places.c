@@ -1,5 +1,6 @@
 #include "places.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
@@ -7,20 +8,90 @@
 #include <unistd.h>
 
 #include "facts/memory.h"
+#include "libdlcache/hash.h"
 
 #define MOST_SYMLINKS 40 /* as in the kernel */
+
+#define LIST_AFTER 16u   /* names that are not there, before the list is read */
+#define LIST_MOST 65536u /* names: longer lists are not read to the end */
 
 struct walk {
     struct places *places;
     place_visit *visit;
     void *context;
+    bool seen;
     int symlinks;
 };
 
-static struct place *add(struct places *ps, struct place *parent, char *path)
+/* The names in a directory, by their hashes. */
+struct listing {
+    bool complete;
+    size_t count, capacity;
+    uint64_t *hashes; /* sorted */
+};
+
+static uint64_t hash_name(const char *name)
+{
+    return dlc_hash64(0, name, strlen(name));
+}
+
+static int by_hash(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+static struct listing *read_list(const char *path)
+{
+    struct listing *list = memory_new(1, sizeof *list);
+    DIR *d = opendir(path);
+    struct dirent *e;
+
+    if (!d)
+        return list;
+    while (errno = 0, (e = readdir(d)) && list->count < LIST_MOST) {
+        list->hashes = memory_grow(list->hashes, &list->capacity, list->count + 1, sizeof *list->hashes);
+        list->hashes[list->count++] = hash_name(e->d_name);
+    }
+    list->complete = !e && errno == 0;
+    closedir(d);
+    if (list->count)
+        qsort(list->hashes, list->count, sizeof *list->hashes, by_hash);
+    return list;
+}
+
+/* The list of the directory says that the name is not there. */
+static bool is_unlisted(struct place *dir, const char *name)
+{
+    if (dir->misses < LIST_AFTER)
+        return false;
+    if (!dir->list)
+        dir->list = read_list(dir->path);
+    const struct listing *list = dir->list;
+    const uint64_t hash = hash_name(name);
+    return list->complete && !(list->count && bsearch(&hash, list->hashes, list->count, sizeof hash, by_hash));
+}
+
+static void look_at(struct place *p)
+{
+    struct stat st;
+
+    p->unlisted = false;
+    if (lstat(p->path, &st) != 0) {
+        p->parent->misses++;
+        return;
+    }
+    p->exists = true;
+    p->mode = st.st_mode;
+    p->dev = st.st_dev;
+    p->size = (uint64_t)st.st_size;
+    p->mtime = st.st_mtim;
+    p->ctime = st.st_ctim;
+}
+
+static struct place *add(struct places *ps, struct place *parent, char *path, bool seen)
 {
     struct place *p = memory_new(1, sizeof *p);
-    struct stat st;
 
     p->path = path;
     p->parent = parent ? parent : p;
@@ -28,40 +99,40 @@ static struct place *add(struct places *ps, struct place *parent, char *path)
     if (parent && (parent->opaque || strcmp(path, "/proc") == 0)) {
         p->opaque = p->exists = true;
         p->mode = S_IFREG;
-    } else if ((!parent || (parent->exists && S_ISDIR(parent->mode))) && lstat(path, &st) == 0) {
-        p->exists = true;
-        p->mode = st.st_mode;
-        p->dev = st.st_dev;
-        p->size = (uint64_t)st.st_size;
-        p->mtime = st.st_mtim;
-        p->ctime = st.st_ctim;
+    } else if (!parent || (parent->exists && S_ISDIR(parent->mode))) {
+        if (!seen && is_unlisted(p->parent, place_name(p)))
+            p->unlisted = true;
+        else
+            look_at(p);
     }
     HASH_ADD_KEYPTR(hh, ps->by_path, p->path, strlen(p->path), p);
     return p;
 }
 
-static struct place *find(struct places *ps, const char *path)
+static struct place *find(const struct places *ps, const char *path, size_t len)
 {
     struct place *p;
-    HASH_FIND(hh, ps->by_path, path, strlen(path), p);
+    HASH_FIND(hh, ps->by_path, path, len, p);
     return p;
 }
 
-static struct place *child(struct places *ps, struct place *parent, const char *name, size_t len)
+static struct place *child(struct places *ps, struct place *parent, const char *name, size_t len, bool seen)
 {
     char *path = memory_join(parent->path, name, len);
-    struct place *p = find(ps, path);
+    struct place *p = find(ps, path, strlen(path));
 
     if (!p)
-        return add(ps, parent, path);
+        return add(ps, parent, path, seen);
     free(path);
+    if (p->unlisted && seen)
+        look_at(p);
     return p;
 }
 
 void places_init(struct places *ps)
 {
     *ps = (struct places){0};
-    ps->root = add(ps, NULL, memory_text("/"));
+    ps->root = add(ps, NULL, memory_text("/"), true);
 }
 
 void places_free(struct places *ps)
@@ -70,6 +141,9 @@ void places_free(struct places *ps)
 
     HASH_ITER(hh, ps->by_path, p, next) {
         HASH_DEL(ps->by_path, p);
+        if (p->list)
+            free(p->list->hashes);
+        free(p->list);
         free(p->path);
         free(p);
     }
@@ -121,14 +195,14 @@ static struct place *follow(struct walk *w, struct place *at, const char *path, 
             at = at->parent;
             continue;
         }
-        struct place *p = child(w->places, at, name, len);
+        const char *ahead = rest;
+        size_t ahead_len;
+        const bool last = !next_component(&ahead, &ahead_len);
+        struct place *p = child(w->places, at, name, len, w->seen || middle || !last);
         if (!p->exists || p->opaque || !S_ISLNK(p->mode)) {
             at = p;
             continue;
         }
-        const char *ahead = rest;
-        size_t ahead_len;
-        const bool last = !next_component(&ahead, &ahead_len);
         char *target;
         w->visit(w->context, p, middle || !last ? PLACE_PASSED : PLACE_NAMED);
         if (++w->symlinks > MOST_SYMLINKS || !(target = read_target(p->path))) {
@@ -159,20 +233,38 @@ char *places_collapse(const char *path)
     return out;
 }
 
-void places_walk(struct places *ps, const char *path, place_visit *visit, void *context)
+/* Most paths begin with a directory that others have led to already. Where that is written as its canonical path, no
+ * symlink is on the way: on from there, by *rest. */
+static struct place *start_of(const struct places *ps, const char *path, const char **rest)
 {
-    struct walk w = {.places = ps, .visit = visit, .context = context};
+    const size_t len = (size_t)(strrchr(path, '/') - path);
+    struct place *dir = find(ps, path, len);
+
+    if (!dir || !dir->exists || dir->opaque || !S_ISDIR(dir->mode)) {
+        *rest = path;
+        return ps->root;
+    }
+    *rest = path + len + strspn(path + len, "/");
+    return dir;
+}
+
+void places_walk(struct places *ps, const char *path, bool seen, place_visit *visit, void *context)
+{
+    struct walk w = {.places = ps, .visit = visit, .context = context, .seen = seen};
+    const char *rest;
     int error = 0;
-    struct place *end = follow(&w, ps->root, path, false, &error);
+    struct place *start = start_of(ps, path, &rest);
+    struct place *end = follow(&w, start, rest, false, &error);
 
     if (!end && error == ENOENT) {
         char *text = places_collapse(path);
-        end = find(ps, text);
+        end = find(ps, text, strlen(text));
         if (!end) {
             /* It has no directory of its own: the root stands in, and nothing is looked at. */
             struct place nowhere = {.exists = false};
-            end = add(ps, &nowhere, text);
+            end = add(ps, &nowhere, text, false);
             end->parent = ps->root;
+            end->nowhere = true;
         } else {
             free(text);
         }

@@ -1,4 +1,5 @@
-/* The file system as it is after the pilot, for the paths that were noted: each name looked at once.
+/* The file system as it is after the pilot, for the paths that were noted: each name looked at once. Of a directory in
+ * which many names are not there its list is read, and what is not in it is not looked at.
  *
  * A place is a name by its canonical path: every symlink on the way to it resolved, itself not followed. It exists,
  * or it does not. */
@@ -19,6 +20,8 @@ struct place {
     struct place *parent; /* the root's is itself */
     bool exists;
     bool opaque;          /* in /proc, where a name means something else to every process: not looked at */
+    bool unlisted;        /* not looked at, as the list of its directory has not got it */
+    bool nowhere;         /* a path over "..", in what does not exist: `parent` is the root's */
     /* of lstat, where it exists and is not opaque: */
     mode_t mode;
     uint64_t dev;
@@ -32,8 +35,12 @@ struct place {
     uint32_t ranks;       /* that touched it */
     uint32_t last_process; /* bookkeeping of the collector */
     int64_t last_rank;    /* likewise: one more than that, 0 before any */
+    struct mount_point *mount; /* likewise: what it lies on, once it was asked for */
+    uint32_t misses;      /* of a directory: names that were looked at, and are not there */
+    struct listing *list; /* of a directory, or NULL */
     bool touched;
     bool passed;          /* a symlink on the way to something that was touched */
+    bool searched;        /* a directory where the dynamic loader did not find what it looked for */
     bool started;         /* the program that the command names */
     bool is_changed;      /* a file that changed during the pilot, and nobody noted by whom */
     bool is_volatile;     /* a directory in which the pilot wrote */
@@ -60,8 +67,9 @@ void places_free(struct places *ps);
 
 /* Resolves an absolute path as the kernel does and visits each symlink on the way, then the end: what the path
  * resolves to, or the name that is missing. Where there are too many symlinks, no end is visited. With ".." in what
- * does not exist, the end is a missing place with the path as asked, "//" and "/./" collapsed. */
-void places_walk(struct places *ps, const char *path, place_visit *visit, void *context);
+ * does not exist, the end is a missing place with the path as asked, "//" and "/./" collapsed. `seen`: somebody has
+ * seen it, so that its name is looked at even where the list of its directory has not got it: lists may hide names. */
+void places_walk(struct places *ps, const char *path, bool seen, place_visit *visit, void *context);
 
 /* The nearest directory at or above p that exists. */
 struct place *places_existing(struct place *p);

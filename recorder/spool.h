@@ -4,11 +4,11 @@
  * lives only as long as the pilot, on machines of one kind: numbers are native. Declares data only, for both sides: the shim,
  * which writes it inside the user's process, and the collector, which reads it when the pilot is over.
  *
- * Layout: struct spool_header; uint32_t heads[SPOOL_HEADS]; then, from SPOOL_FIRST, notes, each 8-byte aligned. Each head is
- * the root of a trie of hashes, the offset / 8 of a note, or 0: a note's hash says which head, by its lowest bits, and
- * by the next ones, two a step, which child of each note on the way (bits beyond the last are 0). So a note costs a few
- * steps among hundreds of thousands, and a process that notes little writes little more than the first page. A process
- * that forks without exec shares its parent's file with its child. */
+ * Layout: struct spool_header; uint32_t heads[SPOOL_HEADS]; then, from SPOOL_FIRST, notes, each 8-byte aligned. Each head
+ * is the root of a trie of hashes, the offset / 8 of a note, or 0: a note's hash says which head, by its lowest bits,
+ * and by the next ones, two a step, which child of each note on the way (bits beyond the last are 0). So a note costs a
+ * few steps among hundreds of thousands, and a process that notes little writes little more than the first page. A
+ * process that forks without exec shares its parent's file with its child. */
 #ifndef DLCACHE_SPOOL_H
 #define DLCACHE_SPOOL_H
 
@@ -59,8 +59,8 @@ struct spool_header {
     char exe[1024];     /* /proc/self/exe, NUL-terminated, cut where longer */
 };
 
-/* Published by storing its offset in a head or a child that was 0, with release order, after it is whole; what is stored
- * there never changes again. A note is unique in its file for (op, result, path). */
+/* Published by storing its offset in a head or a child that was 0, with release order, after it is whole; what is
+ * stored there never changes again. A note is unique in its file for (op, result, path). */
 struct spool_note {
     uint32_t child[SPOOL_CHILDREN]; /* atomic: offset / 8 of a note, or 0 */
     uint32_t hash;  /* low half of dlc_hash64(op << 8 | result, path) */

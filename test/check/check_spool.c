@@ -17,6 +17,7 @@
 #include "libdlcache/hash.h"
 #include "recorder/collect.h"
 #include "recorder/note.h"
+#include "recorder/places.h"
 #include "recorder/spool_read.h"
 
 Suite *suite_spool(void);
@@ -738,6 +739,48 @@ START_TEST(test_collect_head)
 }
 END_TEST
 
+static void end_of(void *context, struct place *p, enum place_reach how)
+{
+    if (how == PLACE_FINAL)
+        *(struct place **)context = p;
+}
+
+static const struct place *walk_to(struct places *ps, const char *path, bool seen)
+{
+    struct place *end = NULL;
+
+    places_walk(ps, path, seen, end_of, &end);
+    return end;
+}
+
+/* Where many names are not there, the directory's list is asked instead of each. What somebody has seen is looked at all
+ * the same: here it comes after the list was read, and there may be names that no list has. */
+START_TEST(test_lists)
+{
+    struct places ps;
+
+    make_tree();
+    places_init(&ps);
+    for (int i = 0; i < 100; i++) {
+        const struct place *p = walk_to(&ps, in_dir("tree/lib/none%d", i), false);
+        ck_assert_str_eq(p->path, in_dir("tree/lib/none%d", i));
+        ck_assert(!p->exists);
+        ck_assert_int_eq(p->unlisted, i >= 16);
+    }
+    ck_assert(walk_to(&ps, in_dir("tree/lib/m.py"), false)->exists);
+    ck_assert_str_eq(walk_to(&ps, in_dir("door/m.py"), false)->path, in_dir("tree/lib/m.py"));
+    put_file(in_dir("tree/lib/hidden"), "x", 1);
+    ck_assert_int_eq(mkdir(in_dir("tree/lib/sub"), 0700), 0);
+    put_file(in_dir("tree/lib/sub/file"), "xy", 2);
+    ck_assert(!walk_to(&ps, in_dir("tree/lib/hidden"), false)->exists);
+    ck_assert(!walk_to(&ps, in_dir("tree/lib/sub"), false)->exists);
+    ck_assert_uint_eq(walk_to(&ps, in_dir("tree/lib/hidden"), true)->size, 1);
+    ck_assert_uint_eq(walk_to(&ps, in_dir("tree/lib/sub/file"), false)->size, 2); /* on the way all is looked at */
+    ck_assert(S_ISDIR(walk_to(&ps, in_dir("tree/lib/sub"), false)->mode));
+    places_free(&ps);
+}
+END_TEST
+
 /* Looked up before it was there, and nobody noted who made it. */
 START_TEST(test_appeared)
 {
@@ -867,6 +910,7 @@ Suite *suite_spool(void)
     tcase_add_test(t, test_collect_files);
     tcase_add_test(t, test_collect_names);
     tcase_add_test(t, test_collect_head);
+    tcase_add_test(t, test_lists);
     tcase_add_test(t, test_appeared);
     tcase_add_test(t, test_nothing);
     tcase_add_test(t, test_processes);

@@ -245,6 +245,29 @@ class Paths(Record):
         self.assertEqual(entries[b"file"]["kind"], "data")
         self.assertNotIn("xxh3_128", entries[b"file"], "what was only looked at is not read")
 
+    def test_what_is_not_there_is_not_looked_at_again_one_by_one(self):
+        """Of names that were looked for in vain, by the hundred, their directory's list tells; what came meanwhile, or
+        was there all the time, is seen."""
+        os.makedirs(self.tree + "/lib")
+        self.write("tree/lib/there", "x")
+        code = ("import os, sys\nos.chdir(sys.argv[1])\n"
+                "for i in range(300): os.path.exists(sys.argv[1] + '/lib/none%d' % i)\n"
+                "open('lib/there').close()\nos.system('touch lib/none7')\n")
+        collected = self.path("collected.json")
+        env = environment(DLCACHE_RECORD=self.spool, LD_PRELOAD=os.path.dirname(DLCACHE) + "/libdlcache.so")
+        self.run_command([PYTHON, "-S", "-c", code, self.tree], env=env)
+        _, lines = self.strace([DLCACHE, "collect", self.spool, "-o", collected, "--include", self.tree])
+        self.assertLess(len(self.touching(lines, self.tree + "/lib/none")), 40)
+        for name in os.listdir(self.spool):
+            os.unlink(os.path.join(self.spool, name))
+        os.rename(collected, self.manifest)
+        entries = self.entries()
+        self.assertEqual({n for n in entries if n.startswith(b"lib/none")},
+                         {b"lib/none%d" % i for i in range(300) if i != 7})
+        self.assertEqual({e["kind"] for n, e in entries.items() if n.startswith(b"lib/none")}, {"absent"})
+        self.assertEqual(entries[b"lib/there"]["kind"], "data")
+        self.assertTrue(entries[b"lib"]["volatile"])
+
     def test_relative_paths_and_other_directories(self):
         self.write("tree/a/b/file", "x")
         self.write("tree/a/other", "x")
