@@ -187,9 +187,7 @@ static void mark_parent(struct place *p)
  * not taken: it is for another machine, or was loaded already by another name. */
 static void find_passed_over(struct collector *c)
 {
-    struct place *p, *next;
-
-    HASH_ITER(hh, c->places.by_path, p, next) {
+    for (struct place *p = c->places.root; p; p = p->next) {
         uint64_t *load = p->counts[SPOOL_LOAD];
         if (!load[SPOOL_ABSENT] || !p->exists || !S_ISREG(p->mode) || place_was_made(p, c->request->started_ns))
             continue;
@@ -200,9 +198,7 @@ static void find_passed_over(struct collector *c)
 
 static void mark_changed(struct collector *c)
 {
-    struct place *p, *next;
-
-    HASH_ITER(hh, c->places.by_path, p, next) {
+    for (struct place *p = c->places.root; p; p = p->next) {
         if (!p->touched)
             continue;
         if (p->counts[SPOOL_WRITE][SPOOL_FOUND]) {
@@ -219,11 +215,10 @@ static void mark_changed(struct collector *c)
 
 static void fill_mounts(struct collector *c, struct manifest *m)
 {
-    struct place *p, *next;
     struct mount_point *mount, *next_mount;
     size_t count = 0;
 
-    HASH_ITER(hh, c->places.by_path, p, next) {
+    for (struct place *p = c->places.root; p; p = p->next) {
         mount = p->kept ? mount_of(c, p) : NULL;
         if (mount && !mount->used)
             count++;

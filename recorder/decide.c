@@ -51,10 +51,9 @@ static struct policy_facts facts_of(struct collector *c, struct place *p)
 void decide_prefixes(struct collector *c)
 {
     struct policy *policy = c->request->policy;
-    struct place *p, *next;
 
     prefixes_from_environment(policy, c->request->environment);
-    HASH_ITER(hh, c->places.by_path, p, next) {
+    for (struct place *p = c->places.root; p; p = p->next) {
         if (!p->touched || p->opaque)
             continue;
         if (!p->exists && p->counts[SPOOL_LOAD][SPOOL_ABSENT] && (p->nowhere || !p->parent->searched)) {
@@ -99,9 +98,8 @@ static void follow_in(struct collector *c, const struct trail *t)
 void decide_places(struct collector *c)
 {
     const struct notes *notes = c->request->notes;
-    struct place *p, *next;
 
-    HASH_ITER(hh, c->places.by_path, p, next) {
+    for (struct place *p = c->places.root; p; p = p->next) {
         if (!p->touched && !p->is_volatile)
             continue;
         const struct policy_facts facts = facts_of(c, p);
@@ -162,7 +160,6 @@ void decide_effective(struct collector *c, struct manifest *m)
 {
     const struct policy *policy = c->request->policy;
     struct policy used = {0};
-    struct place *p, *next;
 
     if (policy->all) {
         entries_add_text(&m->policy.prefixes, &m->policy.prefix_count, "/");
@@ -170,7 +167,7 @@ void decide_effective(struct collector *c, struct manifest *m)
     }
     for (size_t i = 0; i < policy->include.canonical_count; i++)
         entries_add_text(&m->policy.prefixes, &m->policy.prefix_count, policy->include.canonical[i]);
-    HASH_ITER(hh, c->places.by_path, p, next) {
+    for (struct place *p = c->places.root; p; p = p->next) {
         if (p->kept && !is_included(policy, p->path))
             add_effective(c, &used, p);
     }

@@ -256,7 +256,7 @@ void entries_make(struct manifest *m, const struct places *ps, uint64_t started_
     void *buffer = memory_check(malloc(CONTENTS_BUFFER));
     const struct place *p;
 
-    for (p = ps->by_path; p; p = p->hh.next) {
+    for (p = ps->root; p; p = p->next) {
         if (p->kept)
             make_entry(m, p, buffer, report);
         else if (p->touched || p->is_volatile)

@@ -10,9 +10,8 @@
 void notes_add(struct notes *n, uint32_t file, const char *path, size_t len, enum spool_op op,
                enum spool_result result, uint64_t count, uint64_t when)
 {
-    struct noted *p;
+    struct noted *p = table_find(&n->by_path, path, len);
 
-    HASH_FIND(hh, n->by_path, path, len, p);
     if (!p) {
         p = memory_new(1, sizeof *p);
         p->path = memory_bytes(path, len);
@@ -21,7 +20,7 @@ void notes_add(struct notes *n, uint32_t file, const char *path, size_t len, enu
         p->last_file = UINT32_MAX;
         n->paths = memory_grow(n->paths, &n->path_capacity, n->path_count + 1, sizeof(struct noted *));
         n->paths[n->path_count++] = p;
-        HASH_ADD_KEYPTR(hh, n->by_path, p->path, len, p);
+        table_add(&n->by_path, p->path, p);
     }
     if (when < p->first_ns)
         p->first_ns = when;
@@ -142,7 +141,7 @@ void notes_free(struct notes *n)
 {
     if (!n)
         return;
-    HASH_CLEAR(hh, n->by_path);
+    table_free(&n->by_path);
     for (size_t i = 0; i < n->path_count; i++) {
         free(n->paths[i]->path);
         free(n->paths[i]);

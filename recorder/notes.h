@@ -3,8 +3,8 @@
 #define DLCACHE_NOTES_H
 
 #include <stdbool.h>
-#include <uthash.h>
 
+#include "facts/table.h"
 #include "spool.h"
 
 /* A path as programs asked for it, and what was done with it by all processes together. */
@@ -14,7 +14,6 @@ struct noted {
     uint64_t counts[SPOOL_OPS][SPOOL_RESULTS];
     uint32_t index;     /* in notes.paths */
     uint32_t last_file; /* bookkeeping of the reader */
-    UT_hash_handle hh;
 };
 
 /* One spool file. A process has one for each of the libraries that note in it. */
@@ -44,7 +43,7 @@ struct notes {
     uint64_t lost;       /* notes that found no room */
     uint32_t dead_files; /* whose storage could not be extended */
     uint32_t damaged_files; /* of which something, or all, could not be read */
-    struct noted *by_path; /* uthash */
+    struct table by_path;
     size_t path_capacity, file_capacity, touch_capacity;
 };
 

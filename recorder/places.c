@@ -105,21 +105,17 @@ static struct place *add(struct places *ps, struct place *parent, char *path, bo
         else
             look_at(p);
     }
-    HASH_ADD_KEYPTR(hh, ps->by_path, p->path, strlen(p->path), p);
-    return p;
-}
-
-static struct place *find(const struct places *ps, const char *path, size_t len)
-{
-    struct place *p;
-    HASH_FIND(hh, ps->by_path, path, len, p);
+    table_add(&ps->by_path, p->path, p);
+    if (ps->last)
+        ps->last->next = p;
+    ps->last = p;
     return p;
 }
 
 static struct place *child(struct places *ps, struct place *parent, const char *name, size_t len, bool seen)
 {
     char *path = memory_join(parent->path, name, len);
-    struct place *p = find(ps, path, strlen(path));
+    struct place *p = table_find(&ps->by_path, path, strlen(path));
 
     if (!p)
         return add(ps, parent, path, seen);
@@ -137,17 +133,16 @@ void places_init(struct places *ps)
 
 void places_free(struct places *ps)
 {
-    struct place *p, *next;
-
-    HASH_ITER(hh, ps->by_path, p, next) {
-        HASH_DEL(ps->by_path, p);
+    for (struct place *p = ps->root, *next; p; p = next) {
+        next = p->next;
         if (p->list)
             free(p->list->hashes);
         free(p->list);
         free(p->path);
         free(p);
     }
-    ps->root = NULL;
+    table_free(&ps->by_path);
+    *ps = (struct places){0};
 }
 
 /* The next component of *path that is not ".", or NULL; *path moves behind it. */
@@ -238,7 +233,7 @@ char *places_collapse(const char *path)
 static struct place *start_of(const struct places *ps, const char *path, const char **rest)
 {
     const size_t len = (size_t)(strrchr(path, '/') - path);
-    struct place *dir = find(ps, path, len);
+    struct place *dir = table_find(&ps->by_path, path, len);
 
     if (!dir || !dir->exists || dir->opaque || !S_ISDIR(dir->mode)) {
         *rest = path;
@@ -258,7 +253,7 @@ void places_walk(struct places *ps, const char *path, bool seen, place_visit *vi
 
     if (!end && error == ENOENT) {
         char *text = places_collapse(path);
-        end = find(ps, text, strlen(text));
+        end = table_find(&ps->by_path, text, strlen(text));
         if (!end) {
             /* It has no directory of its own: the root stands in, and nothing is looked at. */
             struct place nowhere = {.exists = false};

@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <sys/types.h>
 #include <time.h>
-#include <uthash.h>
 
+#include "facts/table.h"
 #include "policy.h"
 #include "spool.h"
 
@@ -46,12 +46,13 @@ struct place {
     bool is_volatile;     /* a directory in which the pilot wrote */
     bool kept;            /* has an entry in the manifest */
     enum policy_verdict verdict;
-    UT_hash_handle hh;
+    struct place *next;   /* in the order in which they were found */
 };
 
 struct places {
-    struct place *by_path; /* uthash; in the order in which they were found */
-    struct place *root;
+    struct table by_path;
+    struct place *root;   /* found first */
+    struct place *last;
 };
 
 /* How a path reaches a place. */

@@ -79,9 +79,7 @@ static void mark(struct place *p, uint64_t started_ns)
 
 void silent_programs(struct places *ps, uint64_t started_ns, struct collect_report *report)
 {
-    struct place *p, *next;
-
-    HASH_ITER(hh, ps->by_path, p, next) {
+    for (struct place *p = ps->root; p; p = p->next) {
         if (!p->touched || !is_silent(p))
             continue;
         report->silent++;
@@ -90,7 +88,7 @@ void silent_programs(struct places *ps, uint64_t started_ns, struct collect_repo
     }
     if (!report->silent)
         return;
-    HASH_ITER(hh, ps->by_path, p, next) {
+    for (struct place *p = ps->root; p; p = p->next) {
         if (p->touched) {
             mark(p, started_ns);
             mark(places_existing(p->parent), started_ns);

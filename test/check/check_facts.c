@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "facts/cgroup.h"
+#include "facts/table.h"
 #include "test/check/suites.h"
 
 static char top[64];
@@ -113,10 +114,42 @@ START_TEST(test_no_groups)
 }
 END_TEST
 
+/* Every prefix of a long text, and many texts that differ at their end alone. */
+START_TEST(test_table)
+{
+    enum { MANY = 5000 };
+    static char texts[MANY][32], prefixes[200][256];
+    struct table t = {0};
+    char text[256];
+
+    ck_assert_ptr_null(table_find(&t, "", 0));
+    memset(text, 'x', sizeof text);
+    for (int i = 0; i < MANY; i++) {
+        snprintf(texts[i], sizeof texts[i], "/a/directory/lib%d.so", i);
+        ck_assert_ptr_null(table_find(&t, texts[i], strlen(texts[i])));
+        table_add(&t, texts[i], texts[i]);
+    }
+    for (int i = 0; i < 200; i += 2) {
+        memcpy(prefixes[i], text, (size_t)i);
+        table_add(&t, prefixes[i], prefixes[i]);
+    }
+    ck_assert_uint_eq(t.count, MANY + 100);
+    for (int i = 0; i < MANY; i++) {
+        ck_assert_ptr_eq(table_find(&t, texts[i], strlen(texts[i])), texts[i]);
+        ck_assert_ptr_null(table_find(&t, texts[i], strlen(texts[i]) - 1));
+    }
+    for (size_t i = 0; i < 200; i++) /* what follows the text is none of its business */
+        ck_assert_ptr_eq(table_find(&t, text, i), i % 2 ? NULL : prefixes[i]);
+    table_free(&t);
+    ck_assert_ptr_null(table_find(&t, texts[0], strlen(texts[0])));
+}
+END_TEST
+
 Suite *suite_facts(void)
 {
     Suite *s = suite_create("facts");
     TCase *t = tcase_create("cgroup");
+    TCase *texts = tcase_create("table");
 
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, test_version_2);
@@ -124,5 +157,7 @@ Suite *suite_facts(void)
     tcase_add_test(t, test_part_of_the_hierarchy);
     tcase_add_test(t, test_no_groups);
     suite_add_tcase(s, t);
+    tcase_add_test(texts, test_table);
+    suite_add_tcase(s, texts);
     return s;
 }

@@ -753,8 +753,8 @@ static const struct place *walk_to(struct places *ps, const char *path, bool see
     return end;
 }
 
-/* Where many names are not there, the directory's list is asked instead of each. What somebody has seen is looked at all
- * the same: here it comes after the list was read, and there may be names that no list has. */
+/* Where many names are not there, the directory's list is asked instead of each. What somebody has seen is looked at
+ * all the same: here it comes after the list was read, and there may be names that no list has. */
 START_TEST(test_lists)
 {
     struct places ps;
