@@ -25,6 +25,8 @@ void *memcpy(void *restrict to, const void *restrict from, size_t n)
         return to;
     }
 #endif
+    for (; n >= 8; t += 8, f += 8, n -= 8)
+        __builtin_memcpy(t, f, 8);
     while (n--)
         *t++ = *f++;
     return to;
@@ -57,7 +59,14 @@ void *memset(void *to, int c, size_t n)
 int memcmp(const void *a, const void *b, size_t n)
 {
     const unsigned char *x = a, *y = b;
+    uint64_t one, other;
 
+    for (; n >= 8; x += 8, y += 8, n -= 8) {
+        __builtin_memcpy(&one, x, 8);
+        __builtin_memcpy(&other, y, 8);
+        if (one != other)
+            break;
+    }
     for (; n; x++, y++, n--)
         if (*x != *y)
             return *x - *y;
