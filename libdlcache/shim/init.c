@@ -24,8 +24,8 @@ static const char *const names[SYMBOLS] = {
 #undef SYM
 };
 
-/* The C library at hand lacks this function, and something calls it all the same. Every function of the table returns
- * a number, a pointer, or nothing: all of them are told by one register. */
+/* The C library at hand lacks this function, nothing stands for it, and something calls it all the same. Every function
+ * of the table returns a number, a pointer, or nothing: all of them are told by one register. */
 static long missing_number(void)
 {
     errno = ENOSYS;
@@ -43,6 +43,13 @@ static const bool gives_pointer[SYMBOLS] = {
 #include "symbols.def"
 #undef SYM
 };
+
+static void *missing(enum symbol symbol)
+{
+    void *const older = shim_older(symbol);
+
+    return older ? older : gives_pointer[symbol] ? (void *)missing_pointer : (void *)missing_number;
+}
 
 /* Of a function with several versions dlsym may give the oldest, which is not what a program is linked with today:
  * realpath@GLIBC_2.2.5 wants a buffer. Where a C library has one version alone, this finds none, and dlsym that one. */
@@ -74,7 +81,7 @@ void shim_resolve(enum symbol symbol)
     if (!p)
         p = dlsym(RTLD_NEXT, names[symbol]);
     if (!p)
-        p = gives_pointer[symbol] ? (void *)missing_pointer : (void *)missing_number;
+        p = missing(symbol);
     errno = saved;
     __atomic_store_n(slot, p, __ATOMIC_RELEASE);
 }
@@ -90,7 +97,8 @@ static void resolve_all(void)
     next_find(_DYNAMIC, names, SYMBOLS, found);
     for (int i = 0; i < SYMBOLS; i++) {
         if (found[i]) {
-            __atomic_store_n((void **)&shim_real + i, found[i], __ATOMIC_RELEASE);
+            void *const p = found[i] == NEXT_NOWHERE ? missing((enum symbol)i) : found[i];
+            __atomic_store_n((void **)&shim_real + i, p, __ATOMIC_RELEASE);
         } else {
             shim_resolve((enum symbol)i);
             asked = true;

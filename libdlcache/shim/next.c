@@ -110,7 +110,9 @@ void next_find(const ElfW(Dyn) *self, const char *const *names, size_t count, vo
     }
     while (map && map->l_ld != self)
         map = map->l_next;
-    while (map && left && (map = map->l_next)) {
+    if (!map)
+        return;
+    while (left && (map = map->l_next)) {
         struct symbols s;
         if (!read_object(&s, map))
             return;
@@ -121,4 +123,8 @@ void next_find(const ElfW(Dyn) *self, const char *const *names, size_t count, vo
             }
         }
     }
+    /* Each object was asked. */
+    for (size_t i = 0; i < count; i++)
+        if (open[i])
+            found[i] = NEXT_NOWHERE;
 }

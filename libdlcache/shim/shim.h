@@ -65,6 +65,9 @@ extern struct real shim_real;
                                                    : (shim_resolve(SYMBOL_##name), shim_real.name)))
 void shim_resolve(enum symbol symbol);
 
+/* older.c: what stands for a function that the C library at hand does not have; NULL: nothing does. */
+void *shim_older(enum symbol symbol);
+
 /* --- the process ---------------------------------------------------------------------------------------------- */
 struct shim {
     bool serving;

@@ -1,7 +1,7 @@
 """The real functions, found in one pass over the loader's objects, are those that dlsym(RTLD_NEXT) finds."""
 import re
 
-from harness import BUILD, TOP, Case, environment
+from harness import BUILD, PYTHON, TOP, Case, environment
 
 # A preloaded library that finds them both ways. dlsym may give a version of the past, where there are several.
 CODE = r"""
@@ -24,7 +24,8 @@ static __attribute__((constructor)) void start(void)
         Dl_info info = {0};
         if (real)
             dladdr(real, &info);
-        printf("%s %s %s\n", names[i], !found[i] ? "left" : found[i] == real ? "same" : "different",
+        void *told = found[i] == NEXT_NOWHERE ? NULL : found[i];
+        printf("%s %s %s\n", names[i], !found[i] ? "left" : told == real ? "same" : "different",
                info.dli_fname ? info.dli_fname : "nowhere");
     }
 }
@@ -54,14 +55,21 @@ class Next(Case):
         with open(TOP + "/libdlcache/shim/symbols.def", encoding="ascii") as f:
             self.names = re.findall(r"(?m)^SYM\([^,]*, (\w+),", f.read())
 
+    def lacking(self):
+        """The names that this C library does not export."""
+        have = "import ctypes, sys\nlibc = ctypes.CDLL(None)\nprint(*[n for n in sys.argv[1:] if not hasattr(libc, n)])"
+        return set(self.run_command([PYTHON, "-c", have, *self.names]).stdout.split())
+
     def test_the_same_as_dlsym(self):
         for program in (["/bin/true"], ["/usr/bin/python3", "-c", ""], [BUILD + "/dlcache-stage", "--help"]):
             found = self.found([self.next], program)
             self.assertEqual(sorted(found), sorted(self.names))
             self.assertEqual([n for n, (how, _) in found.items() if how == "different"], [], program)
-            # What is left to dlsym is of the past, or not in this C library.
+            # What is left to dlsym is of the past; what is nowhere is not.
             left = [n for n, (how, _) in found.items() if how == "left"]
             self.assertLess(len(left), len(found) / 8, left)
+            self.assertNotIn("nowhere", [found[n][1] for n in left])
+            self.assertEqual({n for n, (_, where) in found.items() if where == "nowhere"}, self.lacking())
 
     def test_others_between(self):
         defined = {"open", "realpath", "__xmknod"}
