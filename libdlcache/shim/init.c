@@ -53,7 +53,7 @@ static void *missing(enum symbol symbol)
 
 /* Of a function with several versions dlsym may give the oldest, which is not what a program is linked with today:
  * realpath@GLIBC_2.2.5 wants a buffer. Where a C library has one version alone, this finds none, and dlsym that one. */
-static void *next_version(enum symbol symbol)
+static void *by_dlsym(enum symbol symbol)
 {
     static const struct {
         enum symbol symbol;
@@ -63,27 +63,35 @@ static void *next_version(enum symbol symbol)
         {SYMBOL_posix_spawn, "GLIBC_2.15"},
         {SYMBOL_posix_spawnp, "GLIBC_2.15"},
     };
+    void *p = NULL;
 
     for (size_t i = 0; i < sizeof newest / sizeof newest[0]; i++)
         if (newest[i].symbol == symbol)
-            return dlvsym(RTLD_NEXT, names[symbol], newest[i].version);
-    return NULL;
+            p = dlvsym(RTLD_NEXT, names[symbol], newest[i].version);
+    return p ? p : dlsym(RTLD_NEXT, names[symbol]);
 }
 
+/* `found`: as next_find gives it. */
+static void resolve(enum symbol symbol, void *found)
+{
+    void *p = found ? found : by_dlsym(symbol);
+
+    if (!p || p == NEXT_NOWHERE)
+        p = missing(symbol);
+    __atomic_store_n((void **)&shim_real + symbol, p, __ATOMIC_RELEASE);
+}
+
+/* Before our constructor, for another's, or for ld.so. In C libraries before 2.34 dlsym takes memory in a thread's first
+ * call: an allocator that reads a file when it is first asked would ask here, and wait for itself. And it takes away the
+ * error that dlerror is asked for. */
 void shim_resolve(enum symbol symbol)
 {
-    void **slot = (void **)&shim_real + symbol;
     const int saved = errno;
-    void *p = next_version(symbol);
+    void *found;
 
-    if (symbol == SYMBOL_dlerror) /* dlsym would take away the error that it is asked for */
-        next_find(_DYNAMIC, &names[symbol], 1, &p);
-    if (!p)
-        p = dlsym(RTLD_NEXT, names[symbol]);
-    if (!p)
-        p = missing(symbol);
+    next_find(_DYNAMIC, &names[symbol], 1, &found);
+    resolve(symbol, found);
     errno = saved;
-    __atomic_store_n(slot, p, __ATOMIC_RELEASE);
 }
 
 _Static_assert(SYMBOLS <= NEXT_MAX, "all names at once");
@@ -92,23 +100,20 @@ _Static_assert(SYMBOLS <= NEXT_MAX, "all names at once");
 static void resolve_all(void)
 {
     void *found[SYMBOLS];
+    const int saved = errno;
     bool asked = false;
 
     next_find(_DYNAMIC, names, SYMBOLS, found);
     for (int i = 0; i < SYMBOLS; i++) {
-        if (found[i]) {
-            void *const p = found[i] == NEXT_NOWHERE ? missing((enum symbol)i) : found[i];
-            __atomic_store_n((void **)&shim_real + i, p, __ATOMIC_RELEASE);
-        } else {
-            shim_resolve((enum symbol)i);
-            asked = true;
-        }
+        resolve((enum symbol)i, found[i]);
+        asked = asked || !found[i];
     }
     if (!asked)
         return;
     /* Of what dlsym did not find, the program is told nothing; the second call frees the text. */
     REAL(dlerror)();
     REAL(dlerror)();
+    errno = saved;
 }
 
 enum { TOLD_MAX = sizeof((struct execution *)0)->comm };

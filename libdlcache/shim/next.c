@@ -101,7 +101,8 @@ void next_find(const ElfW(Dyn) *self, const char *const *names, size_t count, vo
     uint32_t hash[NEXT_MAX];
     bool open[NEXT_MAX];
     size_t left = count;
-    const struct link_map *map = _r_debug.r_state == RT_CONSISTENT ? _r_debug.r_map : NULL;
+    /* While objects are added, those in the list are whole; and all that the program needs is there before it is bound. */
+    const struct link_map *map = _r_debug.r_state != RT_DELETE ? _r_debug.r_map : NULL;
 
     for (size_t i = 0; i < count; i++) {
         found[i] = NULL;

@@ -34,6 +34,11 @@ def environment(**more):
     return env
 
 
+def glibc():
+    """The C library's version, two numbers."""
+    return tuple(int(n) for n in os.confstr("CS_GNU_LIBC_VERSION").split()[1].split(".")[:2])
+
+
 class Case(unittest.TestCase):
     maxDiff = 4000
 

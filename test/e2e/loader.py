@@ -36,6 +36,11 @@ class Loader(Case):
         os.makedirs(self.at("bin"), exist_ok=True)
         return shutil.copy(os.path.join(PROGS, "loaded"), self.at("bin/loaded"))
 
+    def by_an_auditor(self, *argv):
+        """The environment with another auditor than ours, which does nothing: what is glibc's own doing."""
+        text = "unsigned la_version(unsigned v);\nunsigned la_version(unsigned v) { return v; }\n"
+        return dict(self.env, LD_AUDIT=self.compile("../nothing.so", text, "-shared"))
+
     # --- natively and attached ---
     def staged(self, *argv, env=None, status=0, include=None):
         # What changed up to 20 ms before the pilot began is taken for its own doing, and the kernel's clock of files ticks.

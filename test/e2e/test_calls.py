@@ -5,12 +5,7 @@ import re
 import subprocess
 import unittest
 
-from harness import BUILD, PYTHON, PROGS, STDLIB, TOP, Case, environment
-
-
-def glibc():
-    """The C library's version, two numbers."""
-    return tuple(int(n) for n in os.confstr("CS_GNU_LIBC_VERSION").split()[1].split(".")[:2])
+from harness import BUILD, PYTHON, PROGS, STDLIB, TOP, Case, environment, glibc
 
 
 class Tree(Case):

@@ -4,8 +4,8 @@ import os
 import re
 import subprocess
 
-from harness import BUILD, PYTHON, TOP
-from test_calls import Tree, glibc
+from harness import BUILD, PYTHON, TOP, glibc
+from test_calls import Tree
 
 DECISIONS = {"served", "noted", "invalidates", "original", "passes"}
 # Those that the other door alone serves: the dynamic loader's.
@@ -240,7 +240,7 @@ print(os.listdir(root + '/a'), os.path.exists(path))
 """, "(0, 0)\n[] False\n")
 
     def test_what_an_older_c_library_lacks(self):
-        """Whoever looks for it there finds ours, which does what the newer one's does; also where ours needs it itself."""
+        """Whoever looks for it there finds ours, which does what the newer one's does; also for ourselves."""
         code = r"""
 room = ctypes.create_string_buffer(512)
 def told(name, *args):

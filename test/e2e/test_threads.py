@@ -8,7 +8,7 @@ import textwrap
 
 from harness import PROGS, PYTHON, STDLIB, Case, environment
 
-# Modules of the standard library that python has not imported when it starts.
+# Modules of the standard library that python has not imported when it starts: those of them that this one has.
 MODULES = ("argparse ast asyncio bdb calendar cgitb cmd code codeop colorsys configparser contextvars copy "
            "csv ctypes curses datetime decimal difflib dis email.message fileinput filecmp fractions ftplib "
            "getopt gettext glob graphlib gzip hashlib hmac html.parser http.client http.server imaplib "
@@ -16,6 +16,8 @@ MODULES = ("argparse ast asyncio bdb calendar cgitb cmd code codeop colorsys con
            "plistlib poplib pprint profile queue random sched secrets shelve smtplib sqlite3 statistics "
            "string tarfile textwrap timeit tokenize tomllib trace symtable unittest.mock urllib.request "
            "uuid wave xml.dom.minidom xml.etree.ElementTree xmlrpc.client zipapp zipfile zoneinfo").split()
+HAS = "import importlib.util, sys\nprint(*filter(importlib.util.find_spec, sys.argv[1:]))"
+MODULES = subprocess.run([PYTHON, "-c", HAS, *MODULES], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
 
 # What every script begins with. `load` imports and tells where from; `look` asks the file system.
 PREAMBLE = """
@@ -48,6 +50,8 @@ SCRIPTS = {
     """,
     "fork while threads import": """
         import logging, threading  # logging first: a fork while it is imported makes its handlers complain
+        import warnings
+        warnings.filterwarnings('ignore', category=DeprecationWarning)  # of this very fork, since Python 3.12
         stop = threading.Event()
         def work(i):
             while not stop.is_set():
@@ -102,7 +106,10 @@ SCRIPTS = {
         libc = ctypes.CDLL(None)
         results = []
         def close_range():
-            libc.close_range(ctypes.c_uint(3), ctypes.c_uint(0xffffffff), 0)
+            args = ctypes.c_uint(3), ctypes.c_uint(0xffffffff), 0
+            if not hasattr(libc, 'close_range'):  # of 2.34
+                return libc.syscall(436, *args)
+            return libc.close_range(*args)
         ways = [lambda: os.closerange(3, 65536), close_range]
         if hasattr(libc, 'closefrom'):
             ways.append(lambda: libc.closefrom(3))
