@@ -328,7 +328,11 @@ class Bundle(StageCase):
         archive = self.path("huge.tar")
         with open(archive, "wb") as f:
             f.write(info.tobuf(tarfile.GNU_FORMAT) + bytes(10240))
-        self.assertIn("huge.tar", self.refused(archive))
+        result = self.bundle(archive, status=None)
+        # An older libarchive believes it; then there is no room.
+        self.assertIn("huge.tar" if result.returncode == 2 else "has room for", result.stderr)
+        self.assertIn(result.returncode, (1, 2))
+        self.assertEqual((result.stdout, self.names()), ("", []))
 
     def test_no_archive(self):
         self.assertIn("No such file", self.refused(self.path("gone.tar")))

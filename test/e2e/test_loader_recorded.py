@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from harness import DLCACHE
+from harness import DLCACHE, glibc
 from loader import Loader
 
 
@@ -65,15 +65,18 @@ class Recorded(Loader):
 
     def hardware(self):
         """The name of a subdirectory that ld.so of this machine looks into."""
+        if glibc() < (2, 33):
+            return "tls"
         help_ = self.run_command(["/lib64/ld-linux-x86-64.so.2" if os.uname().machine == "x86_64" else
                                   "/lib/ld-linux-aarch64.so.1", "--help"]).stdout
-        return [line.split()[0] for line in help_.split("\n") if "(supported, searched)" in line]
+        names = [line.split()[0] for line in help_.split("\n") if "(supported, searched)" in line]
+        return "glibc-hwcaps/" + names[0] if names else None
 
     def test_libraries_of_this_hardware(self):
-        names = self.hardware()
-        if not names:
+        name = self.hardware()
+        if not name:
             return self.assertEqual(os.uname().machine, "aarch64")  # which has none
-        inside = "lib/glibc-hwcaps/%s/libx.so" % names[0]
+        inside = "lib/%s/libx.so" % name
         self.answers(inside, "lib/libx.so")
         e = self.entries(self.loaded(), "open=libx.so", env=dict(self.env, LD_LIBRARY_PATH=self.at("lib")))
         self.assert_object(e, inside)

@@ -189,7 +189,7 @@ class Trouble(Case):
         self.write("tree/both", "x")
         code = ("import os, sys\ntop = sys.argv[1]\nif os.fork() == 0:\n    os.chroot(top + '/root')\n    os.chdir('/')\n"
                 "    for p in '/only-there', '/none', top + '/both', 'only-there':\n        os.path.exists(p)\n"
-                "    open('/only-there').close()\n    os._exit(0)\nprint(os.wait()[1])\nos.path.exists(top + '/after')")
+                "    os.close(os.open('/only-there', 0))\n    os._exit(0)\nprint(os.wait()[1])\nos.path.exists(top + '/after')")
         out = self.dlcache("record", "-o", self.manifest, "--all", "--include", self.tree, "--", PYTHON, "-c", code, self.tree)
         entries = self.entries()
         self.assertEqual(out.stdout, "0\n")
