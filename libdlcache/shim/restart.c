@@ -129,19 +129,19 @@ static const char *in_stead_of(const struct environment *env, const char *var)
     return NULL;
 }
 
-/* What attaches, and envp: at most env->count and all of envp, and NULL. */
+/* envp, and what attaches: at most all of envp, env->count, and NULL. At the end, as D/run. */
 static void put_environment(const char **out, const struct environment *env, char *const *envp)
 {
+    for (char *const *var = envp; *var; var++) {
+        const char *other = in_stead_of(env, *var);
+        *out++ = other ? other : *var;
+    }
     for (unsigned v = 0; v < env->count; v++) {
         bool there = false;
         for (char *const *var = envp; *var && !there; var++)
             there = in_stead_of(env, *var) == env->vars[v];
         if (!there && in_stead_of(env, env->vars[v]))
             *out++ = env->vars[v];
-    }
-    for (; *envp; envp++) {
-        const char *var = in_stead_of(env, *envp);
-        *out++ = var ? var : *envp;
     }
     *out = NULL;
 }

@@ -166,6 +166,8 @@ for name in names:
         self.d = self.stage(self.manifest)
         env, self.env = self.env, {"PATH": self.env["PATH"], "ROOM": "x" * 300}
         self.assertEqual(self.same([self.root + "/bin/title"]).stdout.rstrip("\0"), "x" * 200)
+        self.env = dict(self.env, LD_PRELOAD=self.d + "/lib/libdlcache.so", DLCACHE_STAGE=self.d)
+        self.assertEqual(self.run_command([self.root + "/bin/title"], env=self.env).stdout.rstrip("\0"), "x" * 200)
         self.env = env
 
     def test_an_interpreter_that_somebody_waits_at(self):
