@@ -53,13 +53,20 @@ static bool was_answered(const char *path)
     }
 }
 
-/* What was noted last as found: la_objopen need not note it again. */
+/* What was noted last, if that is of use to la_objopen. */
 static char noted[PATH_SIZE] DLC_LARGE;
+static enum noted_as {
+    NOTED_FOUND, /* it need not be noted again */
+    NOTED_TRIED  /* a search came there; whether it is there is not known */
+} noted_as;
 
-static void note(enum spool_op op, enum spool_result result, const char *path)
+/* False where it is not noted. */
+static bool note(enum spool_op op, enum spool_result result, const char *path)
 {
-    if (audit.recording && !was_answered(path))
-        recorder_note_at(&audit.recorder, op, result, AT_FDCWD, path, dlc_strlen(path));
+    if (!audit.recording || was_answered(path))
+        return false;
+    recorder_note_at(&audit.recorder, op, result, AT_FDCWD, path, dlc_strlen(path));
+    return true;
 }
 
 /* A path of the mirror means the original. */
@@ -130,24 +137,43 @@ static bool is_preloaded(const char *name)
            same_text(name + s->dir_len, tail);
 }
 
+static void remember(const char *name, enum noted_as as)
+{
+    const size_t len = dlc_strlen(name);
+
+    noted[0] = '\0';
+    if (len < sizeof noted)
+        __builtin_memcpy(noted, name, len + 1);
+    noted_as = as;
+}
+
 /* A name with a slash is one path. What is there need not come in: ld.so may have it under another name. */
 static void note_path(const char *name)
 {
-    const size_t len = dlc_strlen(name);
     const bool found = sys_call(__NR_faccessat, AT_FDCWD, name, 4, 0) == 0;
 
     note(SPOOL_LOAD, found ? SPOOL_FOUND : SPOOL_ABSENT, name);
-    noted[0] = '\0';
-    if (found && len < sizeof noted)
-        __builtin_memcpy(noted, name, len + 1);
+    if (found)
+        remember(name, NOTED_FOUND);
 }
 
 /* A search comes to its paths one after the other, and most are not there. To ask for each before ld.so does would be
- * one request more for every one of its own: what comes in is noted as found then, and of what did not and is there
- * all the same the collector knows. */
+ * one request more for every one of its own: what comes in is noted as found then, and of what was passed over the
+ * collector knows whether it is there. */
 static void note_candidate(const char *name)
 {
-    note(SPOOL_LOAD, SPOOL_ABSENT, name);
+    if (note(SPOOL_LOAD, SPOOL_ABSENT, name))
+        remember(name, NOTED_TRIED);
+}
+
+/* A search is over, and nothing came in: there was nothing, or what it came to last is loaded already by another
+ * name. */
+static void settle(void)
+{
+    if (!audit.recording)
+        return;
+    if (noted[0] && noted_as == NOTED_TRIED && sys_call(__NR_faccessat, AT_FDCWD, noted, 4, 0) == 0)
+        note(SPOOL_LOAD, SPOOL_FOUND, noted);
     noted[0] = '\0';
 }
 
@@ -164,8 +190,12 @@ char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
 
     if (!loader)
         return (char *)(uintptr_t)name;
-    if (flag == LA_SER_ORIG)
+    if (flag == LA_SER_ORIG) {
         asked_by = loader;
+        settle();
+    } else if (audit.recording) {
+        noted[0] = '\0'; /* passed over */
+    }
     answer_clear();
     if (audit.serving && !is_preloaded(name) && still_here()) {
         char *path = flag == LA_SER_ORIG ? answer_name(name, loader) : answer_candidate(name);
@@ -229,6 +259,17 @@ static void hand_over(const struct link_map *map)
     to->stage = &audit.stage;
 }
 
+static void note_object(const char *name)
+{
+    const bool same = same_text(name, noted);
+
+    if (!same)
+        settle();
+    if (!same || noted_as == NOTED_TRIED)
+        note(SPOOL_LOAD, SPOOL_FOUND, name);
+    noted[0] = '\0';
+}
+
 unsigned la_objopen(struct link_map *map, Lmid_t lmid, uintptr_t *cookie)
 {
     struct object *o = lmid == LM_ID_BASE ? object_new() : NULL;
@@ -260,11 +301,8 @@ unsigned la_objopen(struct link_map *map, Lmid_t lmid, uintptr_t *cookie)
     else if (!audit.running)
         tls_needed(map);
     answer_clear();
-    if (audit.recording && map->l_name && __builtin_memchr(map->l_name, '/', dlc_strlen(map->l_name)) &&
-        !same_text(map->l_name, noted))
-        note(SPOOL_LOAD, SPOOL_FOUND, map->l_name);
-    if (audit.recording)
-        noted[0] = '\0';
+    if (audit.recording && map->l_name && __builtin_memchr(map->l_name, '/', dlc_strlen(map->l_name)))
+        note_object(map->l_name);
     return 0; /* no symbol bindings are of interest: they would slow down every call */
 }
 
@@ -282,6 +320,7 @@ unsigned la_objclose(uintptr_t *cookie)
 void la_preinit(uintptr_t *cookie)
 {
     (void)cookie;
+    settle();
     audit.running = true;
 }
 
@@ -290,6 +329,8 @@ void la_activity(uintptr_t *cookie, unsigned flag)
 {
     if (flag == LA_ACT_ADD && *cookie)
         opened = audit.running;
-    if (flag == LA_ACT_CONSISTENT)
+    if (flag == LA_ACT_CONSISTENT) {
         cache_close();
+        settle();
+    }
 }

@@ -115,6 +115,27 @@ class Recorded(Loader):
         self.assertNotIn("other/libmade.so", e)
         self.assertTrue(e["other"]["volatile"])
 
+    def test_loaded_already(self):
+        """A search comes to what is loaded by another name: nothing comes in, and it was found all the same, however
+        young the name is; needed from the start, and by dlopen."""
+        for i in range(2):
+            self.answers("lib/libx%d.so" % i)
+        os.makedirs(self.at("links"))
+        program = self.compile("bin/program", "#include <dlfcn.h>\nint main(int c, char **a)\n{\n"
+                               "    return c > 1 && !(dlopen(a[1], RTLD_NOW) && dlopen(a[2], RTLD_NOW));\n}\n",
+                               "-Wl,--no-as-needed", "-L" + self.at("lib"), "-lx0", "-lx1")
+        with open(program, "rb") as f:
+            data = f.read().replace(b"libx1.so\0", b"liby0.so\0")
+        with open(program, "wb") as f:
+            f.write(data)
+        env = dict(self.env, LD_LIBRARY_PATH=self.at("lib") + ":" + self.at("links"))
+        for i, name in enumerate(("liby0.so", "liby1.so", "liby2.so")):
+            os.symlink("../lib/libx%d.so" % (i % 2), self.at("links", name))
+        e = self.entries(program, "liby1.so", "liby2.so", env=env)
+        for i in range(3):
+            self.assertEqual(e["links/liby%d.so" % i]["kind"], "symlink")
+        self.assertNotIn("links", e)  # volatile, had they come while it ran
+
     def test_asks_nothing_itself(self):
         """To note where a search comes to takes no request: only ld.so asks."""
         self.answers("lib/libx.so")
