@@ -123,8 +123,9 @@ int recorder_open(struct recorder *r, const char *dir, const char *door, long ra
     put_text(h->host, 0, sizeof h->host, uts.nodename);
     long n = sys_readlinkat(AT_FDCWD, "/proc/self/exe", h->exe, sizeof h->exe - 1);
     h->exe[n > 0 ? n : 0] = '\0';
-    __atomic_thread_fence(__ATOMIC_RELEASE);
-    __builtin_memcpy(h->magic, SPOOL_MAGIC, sizeof h->magic);
+    uint64_t magic;
+    __builtin_memcpy(&magic, SPOOL_MAGIC, sizeof magic);
+    __atomic_store_n((uint64_t *)(void *)h->magic, magic, __ATOMIC_RELEASE); /* last: before, it is no spool */
     r->spool = h;
     return 0;
 }
