@@ -24,9 +24,8 @@ class Doctor(Case):
 
     def test_a_manifest(self):
         source = self.write("static.c", "int main(void) { return 0; }\n")
-        os.mkdir(self.path("tree"))
+        self.write("tree/data", "x") # well before the pilot, which else would seem to have made it
         self.run_command(["cc", "-static", "-o", self.path("tree", "alone"), source])
-        self.write("tree/data", "x")
         code = ("import os, subprocess, sys; r = sys.argv[1]; open(r + '/data').close(); "
                 "os.mkdir(r + '/out') if not os.path.exists(r + '/out') else 0; open(r + '/out/log', 'w').close(); "
                 "os.stat(r + '/alone'); subprocess.run([r + '/alone'])")

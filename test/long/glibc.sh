@@ -7,7 +7,10 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 [ $# -eq 0 ] || shift
 [ $# -gt 0 ] || set -- bullseye trixie
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
-tests="test_calls test_rules test_workflow test_fallback test_search test_restart test_loader_view"
+tests="test_calls test_rules test_workflow test_fallback test_search test_restart test_surface test_next test_exec
+test_threads test_mounts test_hostile test_handover test_loader test_loader_view test_loader_seen test_loader_recorded
+test_loader_everything test_differ test_record test_record_misses test_record_ranks test_record_trouble test_replay
+test_stats test_pack test_keep test_doctor test_start"
 
 "$top/test/packages.sh" long
 [ "$(id -u)" -eq 0 ] || { echo "dlcache: chroot and debootstrap need root" >&2; exit 1; }
@@ -24,7 +27,8 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# (Without slowfs, which wants a newer libfuse.) What runs inside: packages, the build, the units, the tests; each count on a line of its own.
+# What runs inside: packages, the build (without slowfs, which wants a newer libfuse), the units, the tests; each count
+# on a line of its own.
 cat >"$scratch/inside.sh" <<'EOF'
 set -eu
 export HOME=/root LC_ALL=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive
@@ -32,10 +36,11 @@ cd /dlcache
 echo "127.0.0.1 localhost $(uname -n)" >>/etc/hosts # MPICH looks the machine's name up
 apt-get update -qq
 test/packages.sh
-apt-get install -y -qq --no-install-recommends gdb g++ valgrind python3-mpi4py openmpi-bin procps zlib1g-dev >/dev/null
+apt-get install -y -qq --no-install-recommends gdb g++ valgrind python3-mpi4py openmpi-bin procps zlib1g-dev \
+    libjemalloc2 libtcmalloc-minimal4 e2fsprogs >/dev/null
 ldd --version | sed -n 1p
 python3 --version
-make --no-print-directory BUILD=/build all $(for p in test/progs/*.c; do basename "$p" .c; done | sed s,^,/build/progs/,)
+make -j2 --no-print-directory BUILD=/build all $(for p in test/progs/*.c; do basename "$p" .c; done | sed s,^,/build/progs/,)
 make --no-print-directory BUILD=/build check-units
 cd test/e2e
 BUILD=/build python3 -B harness.py "$@"
