@@ -250,16 +250,6 @@ class Scripts(Case):
     def test_signals_while_importing(self):
         self.assertTrue(self.both("signals while importing")[1].endswith(" 0\n"))
 
-    def test_a_long_directory(self):
-        """Its path takes more than what is kept free for one at first."""
-        deep = os.path.join(self.root, *["d" * 200] * 7)
-        os.makedirs(deep)
-        for name in ("f", "b", "to-f"):
-            os.rename(os.path.join(self.root, name), os.path.join(deep, name))
-        self.root = deep
-        self.same("small")
-        self.served("stack")
-
     def test_no_descriptor_left(self):
         out = self.both("no descriptor left")[1]
         self.assertIn("('OSError', 24)", out)
