@@ -48,7 +48,7 @@ static inline struct recent_entry *recent_entry(struct recent *r, const char *te
     return &r->entries[(dlc_hash_mix(dlc_hash_mix(len, word), 0) >> 32) * RECENT_ENTRIES >> 32];
 }
 
-/* True, and the node and how many symlinks led to it, where the text is kept. */
+/* True, and the node and how many symlinks led to it, where the text is kept. Otherwise both are as they were. */
 static inline int recent_find(struct recent *r, const char *text, size_t len, uint32_t *node, unsigned *links)
 {
     struct recent_entry *e = recent_entry(r, text, len);
@@ -61,9 +61,12 @@ static inline int recent_find(struct recent *r, const char *text, size_t len, ui
     for (size_t i = 0; 8 * i < len; i++)
         if (__atomic_load_n(&e->text[i], __ATOMIC_ACQUIRE) != recent_word(text, len, i))
             return 0;
-    *node = __atomic_load_n(&e->node, __ATOMIC_ACQUIRE);
-    *links = __atomic_load_n(&e->links, __ATOMIC_ACQUIRE);
-    return __atomic_load_n(&e->version, __ATOMIC_RELAXED) == version;
+    const uint32_t kept = __atomic_load_n(&e->node, __ATOMIC_ACQUIRE), led = __atomic_load_n(&e->links, __ATOMIC_ACQUIRE);
+    if (__atomic_load_n(&e->version, __ATOMIC_RELAXED) != version)
+        return 0;
+    *node = kept;
+    *links = led;
+    return 1;
 }
 
 /* `text` is nobody else's: what it says must not change between the walk and here. */
