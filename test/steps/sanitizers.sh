@@ -6,4 +6,7 @@ make --no-print-directory SAN=address,undefined BUILD="$san" all check-progs "$s
 cd test/e2e
 BUILD=$(cd "../../$san" 2>/dev/null && pwd || echo "$san")
 export BUILD
-/usr/bin/python3 -B harness.py test_workflow.Trouble test_workflow.BadManifests | tail -n 1 | grep ' 0 failed$'
+said=$(mktemp)
+trap 'rm -f "$said"' EXIT
+/usr/bin/python3 -B harness.py test_workflow.Trouble test_workflow.BadManifests >"$said" 2>&1 || { cat "$said"; exit 1; }
+tail -n 1 "$said"
