@@ -105,9 +105,11 @@ def dlcache(p, ranks, per_node=None):
 def errors(p, points):
     """Each measured point beside what the model says: the relative error; of a band, from its nearer end."""
     rows = []
+    start = p["stage"]["start_s"]
     for point in points:
         where = point["ranks"], point.get("ranks_per_node")
         measured = point["seconds"]
+        p = dict(p, stage=dict(p["stage"], start_s=point.get("start_s", start)))
         if point["what"] == "native":
             low, high = native(p, *where)
             said = min(max(measured, low), high)
