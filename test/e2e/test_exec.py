@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import unittest
 
-from harness import PROGS, PYTHON, Case, environment
+from harness import PROGS, PYTHON, Case, environment, glibc
 
 
 class Exec(Case):
@@ -133,7 +133,10 @@ for name in names:
                 self.assertEqual(served.stdout, told, (path, stale))
         env, self.env = self.env, {k: self.env[k] for k in ("PATH", "ASAN_OPTIONS")}
         for path in ("/bin/true", "/none", self.root + "/bin/who", self.root + "/bin/shell", "../tree/bin/plain"):
-            self.same([executes, "handler", path], cwd=where)
+            run = [executes, "handler", path]
+            # Natively an older C library's own functions take more than there is.
+            if glibc() >= (2, 34) or self.run_command(run, env=self.env, cwd=where, status=None).returncode != -11:
+                self.same(run, cwd=where)
         self.env = env
 
     def test_a_long_directory(self):
