@@ -48,19 +48,19 @@ class Soft(StageCase):
         self.assertRegex(said, r"(?m)^dlcache: staged 2 files, 3\.1 MB, \d+ names on 3 nodes in [0-9.]+ s; on 1 of them "
                                r"programs start natively$")
 
-    # Somebody else takes the room while the contents are on their way.
-    FILLER = "(until ls -d $PLACE/dlcache-*/.*/root/var >/dev/null 2>&1; do :; done; " \
-             "dd if=/dev/zero of=$PLACE/filler bs=1M 2>/dev/null; rm $PLACE/filler) &"
+    # There is less room from the moment on when the contents are on their way. (In one shell, until it is so.)
+    SHRINKS = "(until set -- $PLACE/dlcache-*/.*/root/var; [ -d \"$1\" ]; do :; done; " \
+              "mount -o remount,size=100m node1 $PLACE) &"
 
     def test_full_half_way(self):
         manifest, path = self.app(150)
-        lines, said = self.nodes(manifest, path, "size=170m", prepare=self.FILLER)
+        lines, said = self.nodes(manifest, path, "size=170m", prepare=self.SHRINKS)
         self.assertEqual(lines, ["rank %d status 1 in" % r for r in range(3)])
         self.assertRegex(said, r"^dlcache: stage: \S+: No space left on device \(on \S+\)\n$")
 
     def test_full_half_way_softly(self):
         manifest, path = self.app(150)
-        lines, said = self.nodes(manifest, path, "size=170m", "--soft", prepare=self.FILLER)
+        lines, said = self.nodes(manifest, path, "size=170m", "--soft", prepare=self.SHRINKS)
         for rank, mapped in ((0, "[1-9]"), (1, "0"), (2, "[1-9]")):
             self.assertRegex(lines[rank], r"^rank %d status 0 the data %s in [0-9a-f]{16}$" % (rank, mapped))
         self.assertIn("No space left on device; programs start natively there", said)
