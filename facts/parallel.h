@@ -7,9 +7,10 @@
 
 #define PARALLEL_THREADS 32u
 
-/* Calls each(context, i) for every i of [begin, end), in PARALLEL_THREADS threads, fewer where there is little to do; an
- * index is taken once, neighbours mostly by one thread. Comes back when all are done. False where no thread can be
- * started: nothing was called then. */
+/* Calls each(context, i) for every i of [begin, end), each once; comes back when all are done. The caller begins, and
+ * goes on alone as long as the answers come at once, as from memory; from the first that takes its time on, in
+ * PARALLEL_THREADS threads, fewer where there is little left, neighbours mostly in one thread. False where no thread
+ * can be started then: the rest was not called. */
 bool parallel_each(size_t begin, size_t end, void (*each)(void *context, size_t i), void *context);
 
 #endif

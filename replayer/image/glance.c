@@ -69,7 +69,10 @@ void glance_look(struct glance *g, const char *path)
 void glances_want(struct glances *all, const char *path)
 {
     size_t len = strlen(path);
+    unsigned depth = 0;
 
+    for (size_t i = 0; i < len; i++)
+        depth += path[i] == '/';
     /* From the path upwards, to the first directory that is there. */
     while (len > 1) {
         struct glance *g;
@@ -78,11 +81,14 @@ void glances_want(struct glances *all, const char *path)
             return;
         g = memory_check(calloc(1, sizeof *g + len + 1));
         memcpy(g->path, path, len);
+        g->depth = depth;
         HASH_ADD_KEYPTR(hh, all->by_path, g->path, len, g);
         while (len > 1 && path[len - 1] != '/')
             len--;
-        while (len > 1 && path[len - 1] == '/')
+        while (len > 1 && path[len - 1] == '/') {
             len--;
+            depth--;
+        }
     }
 }
 
@@ -93,22 +99,12 @@ static void look_at(void *list, size_t i)
     glance_look(g, g->path);
 }
 
-static unsigned depth(const char *path)
-{
-    unsigned n = 0;
-
-    for (; *path; path++)
-        n += *path == '/';
-    return n;
-}
-
 /* Directories before what is in them; and what lies in one directory together. */
 static int by_depth(const void *a, const void *b)
 {
-    const char *x = (*(struct glance *const *)a)->path, *y = (*(struct glance *const *)b)->path;
-    const unsigned dx = depth(x), dy = depth(y);
+    const struct glance *x = *(struct glance *const *)a, *y = *(struct glance *const *)b;
 
-    return dx != dy ? (dx < dy ? -1 : 1) : strcmp(x, y);
+    return x->depth != y->depth ? (x->depth < y->depth ? -1 : 1) : strcmp(x->path, y->path);
 }
 
 void glances_look(struct glances *all)
@@ -123,7 +119,7 @@ void glances_look(struct glances *all)
         qsort(list, count, sizeof *list, by_depth);
     /* Level by level: two that are on their way through a directory at once would both ask for it. */
     for (size_t begin = 0, end = 0; can && begin < count; begin = end) {
-        while (end < count && depth(list[end]->path) == depth(list[begin]->path))
+        while (end < count && list[end]->depth == list[begin]->depth)
             end++;
         can = parallel_each(begin, end, look_at, list);
     }
