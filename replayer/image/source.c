@@ -81,8 +81,7 @@ static void cut(struct source *s)
     }
 }
 
-/* Is it what the index says? Contents and stat data that do not belong together are no use. */
-static int look(int fd, const struct image_source *from)
+int source_look(int fd, const struct image_source *from)
 {
     struct statx st;
     const int error = tree_stat(fd, &st);
@@ -101,14 +100,14 @@ static void open_once(struct open_file *f, const struct image_source *from)
     if (f->fd >= 0 || f->error)
         return;
     f->fd = tree_open(from->path, 0);
-    f->error = f->fd < 0 ? errno : look(f->fd, from);
+    f->error = f->fd < 0 ? errno : source_look(f->fd, from);
 }
 
 /* After the last piece: nobody has written to it meanwhile. The file's lock is held. */
 static void close_last(struct open_file *f, const struct image_source *from)
 {
     if (!f->error)
-        f->error = look(f->fd, from);
+        f->error = source_look(f->fd, from);
     close(f->fd);
     f->fd = -1;
 }
@@ -336,32 +335,51 @@ void source_release(struct source *s)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* The node is left to the file system; of a packed image nothing can be. */
+static const char *why(int error)
+{
+    return error == ESTALE ? "it changed while it was read" : strerror(error);
+}
+
+size_t source_tell(const struct built *built, const int *errors, uint32_t *bad)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < built->source_count; i++) {
+        const struct image_source *from = &built->sources[i];
+        if (!errors[i])
+            continue;
+        if (count < 10)
+            fprintf(stderr, "dlcache: warning: %s: %s; it is left to the file system\n", from->path, why(errors[i]));
+        bad[count++] = from->node;
+    }
+    if (count > 10)
+        fprintf(stderr, "dlcache: warning: … and %zu more files that could not be read\n", count - 10);
+    return count;
+}
+
+/* The nodes are left to the file system; of a packed image nothing can be. */
 static void tell_bad(struct source *s, uint32_t *bad, size_t *count, char **error)
 {
+    int *errors = memory_new(s->built->source_count, sizeof *errors);
+
     for (size_t i = 0; i < s->built->source_count; i++) {
-        const struct image_source *from = &s->built->sources[i];
         struct open_file *f = &s->files[i];
         if (f->fd >= 0)
             close(f->fd);
         pthread_mutex_destroy(&f->lock);
-        if (!f->error)
-            continue;
-        const char *why = f->error == ESTALE ? "it changed while it was read" : strerror(f->error);
-        if (from->node == DLC_NONE) {
-            if (!*error && asprintf(error, "%s: %s", from->path, why) < 0)
-                memory_check(NULL);
-            continue;
-        }
-        if (*count < 10)
-            fprintf(stderr, "dlcache: warning: %s: %s; it is left to the file system\n", from->path, why);
-        bad[(*count)++] = from->node;
+        errors[i] = f->error;
     }
-    if (*count > 10)
-        fprintf(stderr, "dlcache: warning: … and %zu more files that could not be read\n", *count - 10);
-    if (s->wrong && !*error && asprintf(error, "%s: it is damaged: the contents are not what their digests say",
-                                        s->built->sources[0].path) < 0)
-        memory_check(NULL);
+    if (s->built->digests) {
+        const char *path = s->built->source_count ? s->built->sources[0].path : NULL;
+        if (path && errors[0] && asprintf(error, "%s: %s", path, why(errors[0])) < 0)
+            memory_check(NULL);
+        if (s->wrong && !*error &&
+            asprintf(error, "%s: it is damaged: the contents are not what their digests say", path) < 0)
+            memory_check(NULL);
+    } else {
+        *count = source_tell(s->built, errors, bad);
+    }
+    free(errors);
 }
 
 int source_finish(struct source *s, uint32_t **bad, size_t *count, char **error)

@@ -34,6 +34,14 @@ void source_release(struct source *s);
  * packed image could not be read, or are not what its digests say; else 0. */
 int source_finish(struct source *s, uint32_t **bad, size_t *count, char **error);
 
+/* The file that is open is what the index says of it: contents and stat data that do not belong together are no use.
+ * 0 or errno. */
+int source_look(int fd, const struct image_source *from);
+
+/* Says on standard error which sources could not be read: `errors` has an errno or 0 for each. Their nodes come into
+ * `bad`; the number of them. */
+size_t source_tell(const struct built *built, const int *errors, uint32_t *bad);
+
 /* The bytes of the n-th chunk, its digest not counted. */
 static inline uint64_t chunk_bytes(uint64_t data_size, uint64_t n)
 {

@@ -186,8 +186,26 @@ static bool is_there(const struct job *j)
     return same;
 }
 
+/* While this node's only leader copies. */
+static void tell_copied(void *arg, uint64_t done)
+{
+    const struct job *j = arg;
+
+    progress_bytes_at(done, j->built.data_size, j->nodes_text);
+    team_look();
+}
+
+/* The reader's node is the only one, and what it reads are files. Contents that have digests are to be compared with
+ * them: they pass through memory all the same. */
+static bool is_direct(const struct job *j)
+{
+    return j->team.nodes == 1 && !j->packed && !j->built.bundle;
+}
+
 static void begin(struct job *j, struct outcome *o)
 {
+    const struct copying copying = {&j->built, tell_copied, j};
+
     open_view(j, o);
     if (o->failed)
         return;
@@ -202,7 +220,7 @@ static void begin(struct job *j, struct outcome *o)
     if (!o->failed)
         place_begin(&j->place, o);
     if (!o->failed)
-        j->laydown = laydown_begin(&j->place, &j->view, o);
+        j->laydown = laydown_begin(&j->place, &j->view, is_direct(j) ? &copying : NULL, o);
 }
 
 /* With --soft a node that fails does not stop the others. */
@@ -280,6 +298,31 @@ static void share_bad(struct job *j, uint32_t *bad, size_t bad_count, struct out
         open_view(j, o);
     }
     free(bad);
+}
+
+/* All leaders: the contents, read and laid down. */
+static void lay_contents(struct job *j, struct outcome *o)
+{
+    struct source *source = NULL;
+    uint32_t *bad = NULL;
+    size_t bad_count = 0;
+    char *error = NULL;
+
+    if (is_direct(j)) {
+        if (!j->laydown)
+            return; /* nobody wants them */
+        laydown_copied(j->laydown, &bad, &bad_count, o);
+    } else {
+        if (j->team.rank == 0 && !(source = source_start(&j->built, team_look)))
+            outcome_fail(o, "no thread can be started to read with");
+        if (!team_least(&j->team, j->team.rank != 0 || source))
+            return;
+        stream(j, source, o);
+        if (source && source_finish(source, &bad, &bad_count, &error) != 0)
+            outcome_fail(o, "%s", error);
+        free(error);
+    }
+    share_bad(j, bad, bad_count, o);
 }
 
 static void put_about(struct job *j, struct outcome *o)
@@ -388,20 +431,9 @@ static int work(struct job *j, struct outcome *o)
         return 1;
     if (j->team.leader) {
         const bool all_reuse = team_least(&j->team, j->reuse) == 1;
-        struct source *source = NULL;
-        uint32_t *bad = NULL;
-        size_t bad_count = 0;
         j->reused = team_sum(&j->team, j->reuse);
-        if (!all_reuse && j->team.rank == 0 && !(source = source_start(&j->built, team_look)))
-            outcome_fail(o, "no thread can be started to read with");
-        if (!all_reuse && team_least(&j->team, j->team.rank == 0 ? source != NULL : 1) == 1) {
-            stream(j, source, o);
-            char *error = NULL;
-            if (source && source_finish(source, &bad, &bad_count, &error) != 0)
-                outcome_fail(o, "%s", error);
-            free(error);
-            share_bad(j, bad, bad_count, o);
-        }
+        if (!all_reuse)
+            lay_contents(j, o);
         if (!o->failed)
             finish(j, o);
         soften(j, o);

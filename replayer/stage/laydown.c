@@ -12,6 +12,7 @@
 
 #include "facts/memory.h"
 #include "libdlcache/stage.h"
+#include "replayer/stage/copy.h"
 #include "replayer/stage/state.h"
 
 struct laydown {
@@ -20,6 +21,10 @@ struct laydown {
     const struct image *im;
     char *path;             /* PLACE/…/root, and room for any path behind it */
     size_t root_len;
+    uint32_t in_path;       /* the directory whose path it begins with, up to … */
+    size_t in_len;          /* … there; 0: none */
+    int dir;                /* a descriptor of the directory that was worked in last, or -1 … */
+    uint32_t dir_node;      /* … which is this one */
     char *prefix;           /* the mirror's path when the stage has its name */
     uint32_t *files;        /* nodes with contents, by offset; hard links side by side */
     uint32_t *made;         /* one a file: the name that was made first, for the first of its hard links */
@@ -27,18 +32,59 @@ struct laydown {
     uint64_t at;            /* contents laid down */
     size_t file;            /* the one that is being written */
     int fd;
-    struct dlc_mirror *mirror; /* one a node */
+    struct dlc_mirror *mirror; /* one a node; whose inode number is 0 is not noted yet */
+    struct copier *copier;  /* the contents come from the originals at once; NULL: by laydown_data */
 };
+
+static const char *name_of(const struct laydown *l, uint32_t node)
+{
+    return l->im->strings + l->im->nodes[node].name;
+}
 
 /* The node's path in the mirror that is being made. NULL where it would be too long for the kernel: such a name is
  * not in the mirror, and image_drop_long has seen to it that nobody looks for it there. */
 static const char *path_of(struct laydown *l, uint32_t node)
 {
-    if (node == 0)
+    const struct dlc_node *n = &l->im->nodes[node];
+
+    if (node == 0) {
         l->path[l->root_len] = '\0';
-    else if (image_path(l->im, node, l->path + l->root_len, PATH_MAX - l->root_len) < 0)
+        return l->path;
+    }
+    if (!l->in_len || l->in_path != n->parent) {
+        const long len = n->parent ? image_path(l->im, n->parent, l->path + l->root_len, PATH_MAX - l->root_len) : 0;
+        l->in_path = n->parent;
+        l->in_len = len < 0 ? 0 : l->root_len + (size_t)len;
+    }
+    if (!l->in_len || l->in_len + 1 + n->name_len >= PATH_MAX)
         return NULL;
+    l->path[l->root_len] = '/'; /* the first byte of any path there */
+    l->path[l->in_len] = '/';
+    memcpy(l->path + l->in_len + 1, name_of(l, node), n->name_len + 1u);
     return l->path;
+}
+
+/* The same for the system calls that take a directory: the kernel soon walks a path of one component. */
+struct at {
+    int dir;
+    const char *name;
+};
+
+/* False where path_of has none. */
+static bool locate_name(struct laydown *l, uint32_t node, struct at *at)
+{
+    const uint32_t dir = l->im->nodes[node].parent;
+
+    if (node && (l->dir < 0 || l->dir_node != dir)) {
+        const char *path = path_of(l, dir);
+        if (l->dir >= 0)
+            close(l->dir);
+        l->dir = path ? open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+        l->dir_node = dir;
+    }
+    const char *path = path_of(l, node);
+    *at = node && l->dir >= 0 ? (struct at){l->dir, name_of(l, node)} : (struct at){AT_FDCWD, path};
+    return path != NULL;
 }
 
 static void fail(struct outcome *o, const char *path, int error)
@@ -94,10 +140,10 @@ static const char *climbs_out(const struct laydown *l, uint32_t node, const char
 
 static void make_symlink(struct laydown *l, uint32_t node, const char *target, struct outcome *o)
 {
-    const char *path = path_of(l, node);
+    struct at at;
 
-    if (path && symlink(target, path) != 0)
-        fail(o, path, errno);
+    if (locate_name(l, node, &at) && symlinkat(target, at.dir, at.name) != 0)
+        fail(o, path_of(l, node), errno);
 }
 
 static void make_real_link(struct laydown *l, uint32_t node, struct outcome *o)
@@ -160,18 +206,21 @@ static size_t file_of(const struct laydown *l, uint32_t node)
 static void make_file(struct laydown *l, uint32_t node, struct outcome *o)
 {
     uint32_t *made = &l->made[file_of(l, node)];
-    const char *path = path_of(l, node);
 
-    if (!path)
+    struct at at;
+
+    if (!locate_name(l, node, &at))
         return;
     if (*made == 0) {
-        const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (fd < 0 || close(fd) != 0)
-            fail(o, path, errno);
+        const int fd = openat(at.dir, at.name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
         *made = node;
+        if (fd >= 0 && l->copier)
+            copier_put(l->copier, node, l->im->nodes[node].data, fd);
+        else if (fd < 0 || close(fd) != 0)
+            fail(o, path_of(l, node), errno);
         return;
     }
-    char *to = memory_text(path);
+    char *to = memory_text(path_of(l, node));
     const char *from = path_of(l, *made);
     if (from && link(from, to) != 0)
         fail(o, to, errno);
@@ -182,10 +231,11 @@ static void make_name(struct laydown *l, uint32_t node, struct outcome *o)
 {
     const struct dlc_node *n = &l->im->nodes[node];
 
+    struct at at;
+
     if (is_real_directory(n)) {
-        const char *path = path_of(l, node);
-        if (path && mkdir(path, 0700) != 0)
-            fail(o, path, errno);
+        if (locate_name(l, node, &at) && mkdirat(at.dir, at.name, 0700) != 0)
+            fail(o, path_of(l, node), errno);
     } else if (n->flags & DLC_N_DATA) {
         make_file(l, node, o);
     } else if (is_real_link(l, node)) {
@@ -219,7 +269,41 @@ static void make_names(struct laydown *l, uint32_t dir, uint32_t *room, struct o
     }
 }
 
-struct laydown *laydown_begin(const struct place *place, const struct view *view, struct outcome *o)
+static void set_times(const struct dlc_node *n, struct timespec times[2])
+{
+    times[0] = (struct timespec){n->atime, n->atime_ns};
+    times[1] = (struct timespec){n->mtime, n->mtime_ns};
+}
+
+/* Several names are one file: what makes one of them changes it. */
+static bool is_linked(const struct laydown *l, size_t file)
+{
+    const struct dlc_node *nodes = l->im->nodes;
+    const uint64_t data = nodes[l->files[file]].data;
+
+    return (file > 0 && nodes[l->files[file - 1]].data == data) ||
+           (file + 1 < l->file_count && nodes[l->files[file + 1]].data == data);
+}
+
+/* A file has its contents. In any thread. 0 or errno. */
+static int end_file(void *arg, uint32_t node, int fd)
+{
+    struct laydown *l = arg;
+    const struct dlc_node *n = &l->im->nodes[node];
+    struct timespec times[2];
+    struct stat st;
+
+    set_times(n, times);
+    /* Whatever the umask is: a program may look at the bits of what it opened. */
+    if (fchmod(fd, (n->mode & 0555) | 0400) != 0 || futimens(fd, times) != 0 || fstat(fd, &st) != 0)
+        return errno;
+    if (!is_linked(l, file_of(l, node)))
+        l->mirror[node] = (struct dlc_mirror){st.st_ino, st.st_ctim.tv_sec, (uint32_t)st.st_ctim.tv_nsec, 0};
+    return 0;
+}
+
+struct laydown *laydown_begin(const struct place *place, const struct view *view, const struct copying *from,
+                              struct outcome *o)
 {
     struct laydown *l = memory_new(1, sizeof *l);
     const struct image *im = &view->image;
@@ -227,7 +311,7 @@ struct laydown *laydown_begin(const struct place *place, const struct view *view
     l->place = place;
     l->view = view;
     l->im = im;
-    l->fd = -1;
+    l->fd = l->dir = -1;
     l->path = memory_check(malloc(PATH_MAX + strlen(place->temporary) + 16));
     l->root_len = (size_t)sprintf(l->path, "%s/" STAGE_MIRROR, place->temporary);
     l->prefix = memory_join(place->dir, STAGE_MIRROR, strlen(STAGE_MIRROR));
@@ -239,9 +323,10 @@ struct laydown *laydown_begin(const struct place *place, const struct view *view
     qsort_r(l->files, l->file_count, sizeof *l->files, by_data, (void *)(uintptr_t)im->nodes);
     l->made = memory_new(l->file_count, sizeof *l->made);
 
-    const char *root = path_of(l, 0);
-    if (root && mkdir(root, 0700) != 0)
-        fail(o, root, errno);
+    if (mkdir(path_of(l, 0), 0700) != 0)
+        fail(o, path_of(l, 0), errno);
+    if (from && !o->failed && !(l->copier = copier_start(from, end_file, l)))
+        outcome_fail(o, "no thread can be started to read with");
     uint32_t *room = memory_new(im->node_count, sizeof *room);
     for (uint32_t i = 0; i < im->node_count && !o->failed; i++)
         if (i == 0 || is_real_directory(&im->nodes[i]))
@@ -250,21 +335,26 @@ struct laydown *laydown_begin(const struct place *place, const struct view *view
     return l;
 }
 
-static void set_times(const struct dlc_node *n, struct timespec times[2])
+void laydown_copied(struct laydown *l, uint32_t **bad, size_t *count, struct outcome *o)
 {
-    times[0] = (struct timespec){n->atime, n->atime_ns};
-    times[1] = (struct timespec){n->mtime, n->mtime_ns};
+    uint32_t node;
+    const int error = copier_finish(l->copier, bad, count, &node);
+
+    if (error)
+        fail(o, path_of(l, node), error);
+    copier_free(l->copier);
+    l->copier = NULL;
 }
 
 static void close_file(struct laydown *l, struct outcome *o)
 {
-    const struct dlc_node *n = &l->im->nodes[l->files[l->file]];
-    struct timespec times[2];
+    const uint32_t node = l->files[l->file];
+    int error = end_file(l, node, l->fd);
 
-    set_times(n, times);
-    /* Whatever the umask is: a program may look at the bits of what it opened. */
-    if (fchmod(l->fd, (n->mode & 0555) | 0400) != 0 || futimens(l->fd, times) != 0 || close(l->fd) != 0)
-        fail(o, path_of(l, l->files[l->file]), errno);
+    if (close(l->fd) != 0 && !error)
+        error = errno;
+    if (error)
+        fail(o, path_of(l, node), error);
     l->fd = -1;
 }
 
@@ -289,10 +379,13 @@ void laydown_data(struct laydown *l, const void *data, uint64_t bytes, struct ou
         if (n->data >= end)
             break;
         if (l->fd < 0) {
-            const char *path = path_of(l, l->made[l->file]);
-            l->fd = path ? open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+            const uint32_t made = l->made[l->file];
+            struct at at;
+            errno = ENAMETOOLONG;
+            l->fd = made && locate_name(l, made, &at) ? openat(at.dir, at.name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
             if (l->fd < 0) {
-                fail(o, path, errno);
+                const int error = errno;
+                fail(o, made ? path_of(l, made) : NULL, error);
                 break;
             }
         }
@@ -322,50 +415,52 @@ static void replace_dropped(struct laydown *l, struct outcome *o)
     for (size_t i = 0; i < l->file_count && !o->failed; i++) {
         if (l->im->nodes[l->files[i]].flags & DLC_N_DATA)
             continue;
-        const char *path = path_of(l, l->files[i]);
-        if (path && unlink(path) != 0)
-            fail(o, path, errno);
+        const uint32_t node = l->files[i];
+        struct at at;
+        l->mirror[node] = (struct dlc_mirror){0};
+        if (locate_name(l, node, &at) && unlinkat(at.dir, at.name, 0) != 0)
+            fail(o, path_of(l, node), errno);
         else
-            link_original(l, l->files[i], o);
+            link_original(l, node, o);
     }
 }
 
-static void note_mirror(struct laydown *l, struct outcome *o)
+/* The last of what is done to a name; `is_own`: it is no file. 0 or errno. */
+static int finish_name(struct laydown *l, uint32_t node, bool is_own)
 {
-    for (uint32_t i = 0; i < l->im->node_count && !o->failed; i++) {
-        const struct dlc_node *n = &l->im->nodes[i];
-        struct stat st;
-        /* What is only on the way to something has no stat data to give. */
-        if (!(n->flags & DLC_N_STAT) ||
-            (!is_real_directory(n) && !(n->flags & DLC_N_DATA) && !is_real_link(l, i)))
-            continue;
-        const char *path = path_of(l, i);
-        team_look();
-        if (!path)
-            continue;
-        if (lstat(path, &st) != 0)
-            fail(o, path, errno);
-        else
-            l->mirror[i] = (struct dlc_mirror){st.st_ino, st.st_ctim.tv_sec, (uint32_t)st.st_ctim.tv_nsec, 0};
-    }
+    const struct dlc_node *n = &l->im->nodes[node];
+    struct timespec times[2];
+    struct stat st;
+    struct at at;
+
+    if (!locate_name(l, node, &at))
+        return 0;
+    set_times(n, times);
+    if (is_own && ((n->kind == DT_DIR && fchmodat(at.dir, at.name, 0555, 0) != 0) ||
+                   (n->flags & DLC_N_STAT && utimensat(at.dir, at.name, times, AT_SYMLINK_NOFOLLOW) != 0)))
+        return errno;
+    /* What is only on the way to something has no stat data to give. */
+    if (!(n->flags & DLC_N_STAT))
+        return 0;
+    if (fstatat(at.dir, at.name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return errno;
+    l->mirror[node] = (struct dlc_mirror){st.st_ino, st.st_ctim.tv_sec, (uint32_t)st.st_ctim.tv_nsec, 0};
+    return 0;
 }
 
-/* Children first: what is made in a directory changes its times, and needs its mode. */
-static void finish_directories(struct laydown *l, struct outcome *o)
+/* What is no file, and files of several names. Children first: what is made in a directory changes its times, and
+ * needs its mode. */
+static void finish_names(struct laydown *l, struct outcome *o)
 {
     for (uint32_t i = l->im->node_count; i-- > 0 && !o->failed;) {
         const struct dlc_node *n = &l->im->nodes[i];
-        struct timespec times[2];
-        if (!is_real_directory(n) && !is_real_link(l, i))
+        const bool is_file = n->flags & DLC_N_DATA, is_own = !is_file && (is_real_directory(n) || is_real_link(l, i));
+        if ((!is_own && !is_file) || l->mirror[i].ino)
             continue;
-        const char *path = path_of(l, i);
         team_look();
-        if (!path)
-            continue;
-        set_times(n, times);
-        if ((n->kind == DT_DIR && chmod(path, 0555) != 0) ||
-            (n->flags & DLC_N_STAT && utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW) != 0))
-            fail(o, path, errno);
+        const int error = finish_name(l, i, is_own);
+        if (error)
+            fail(o, path_of(l, i), error);
     }
 }
 
@@ -374,9 +469,7 @@ void laydown_finish(struct laydown *l, struct outcome *o)
     if (!o->failed)
         replace_dropped(l, o);
     if (!o->failed)
-        finish_directories(l, o);
-    if (!o->failed)
-        note_mirror(l, o);
+        finish_names(l, o);
 }
 
 void laydown_state(struct laydown *l, uint32_t audit, const struct dlc_loader *loader, struct outcome *o)
@@ -395,8 +488,11 @@ void laydown_free(struct laydown *l)
 {
     if (!l)
         return;
+    copier_free(l->copier);
     if (l->fd >= 0)
         close(l->fd);
+    if (l->dir >= 0)
+        close(l->dir);
     free(l->path);
     free(l->prefix);
     free(l->files);

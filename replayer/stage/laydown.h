@@ -6,13 +6,19 @@
 #include <stdint.h>
 
 #include "libdlcache/lookup.h"
+#include "replayer/stage/copy.h"
 #include "replayer/stage/place.h"
 
 struct laydown;
 
-/* Every name, without contents, in place->temporary, naming place->dir. The view is of the image and nothing else; it
- * and the place stay the caller's. *o where it fails. */
-struct laydown *laydown_begin(const struct place *place, const struct view *view, struct outcome *o);
+/* Every name, in place->temporary, naming place->dir. The view is of the image and nothing else; it and the place
+ * stay the caller's. `from`: the contents are copied from there, while the names are made; NULL: laydown_data brings
+ * them. *o where it fails. */
+struct laydown *laydown_begin(const struct place *place, const struct view *view, const struct copying *from,
+                              struct outcome *o);
+
+/* Waits for what is copied. *bad, *count: as source_finish. */
+void laydown_copied(struct laydown *l, uint32_t **bad, size_t *count, struct outcome *o);
 
 /* The next bytes of the contents, in order. */
 void laydown_data(struct laydown *l, const void *data, uint64_t bytes, struct outcome *o);

@@ -16,6 +16,7 @@ from harness import BUILD, DLCACHE, MPICC, MPIEXEC, environment
 from staging import StageCase
 
 NOBODY = 65534
+PARTS = ("dlcache", "dlcache-stage", "dlcache-run", "libdlcache.so", "libdlcache-audit.so")
 
 
 class Ranks(StageCase):
@@ -189,11 +190,18 @@ class Leftovers(StageCase):
         said = self.dlcache("unstage", "--all", "--dir", self.place)
         self.assertEqual((said.stderr, self.names()), ("dlcache: 2 stages removed\n", []))
 
-    def interrupt_slowed(self, call, when, number=signal.SIGTERM, delay=3):
-        """Every such system call takes `delay` seconds; the signal comes when `when` is true."""
+    def interrupt_slowed(self, call, when, number=signal.SIGTERM, delay=3, pack=False):
+        """Every such system call takes `delay` seconds (`pack`: an image is staged, and the first one of each thread);
+        the signal comes when `when` is true."""
         manifest = self.manifest([self.file("f%d" % i, "one\n") for i in range(20)])
+        if pack:
+            image = self.path("image")
+            self.dlcache("pack", "-o", image, manifest)
+            manifest, delayed = image, "%d:when=1" % (delay * 1000000)
+        else:
+            delayed = str(delay * 1000000)
         proc = self.start(["strace", "-f", "-qq", "-o", self.path("log"), "-e", "trace=" + call,
-                           "-e", "inject=%s:delay_enter=%d" % (call, delay * 1000000), *self.command(manifest)])
+                           "-e", "inject=%s:delay_enter=%s" % (call, delayed), *self.command(manifest)])
         pid = self.until(lambda: self.ranks(manifest))[0]
         self.until(when)
         time.sleep(0.3)
@@ -212,7 +220,10 @@ class Leftovers(StageCase):
         self.interrupt_slowed("statx", lambda: os.path.isdir(self.parent))
 
     def test_a_signal_while_a_slow_file_is_read(self):
-        self.interrupt_slowed("pread64", self.temporary)
+        self.interrupt_slowed("sendfile", self.temporary)
+
+    def test_a_signal_while_a_slow_image_is_read(self):
+        self.interrupt_slowed("pread64", self.temporary, pack=True)
 
 
 class Reuse(StageCase):
@@ -270,7 +281,7 @@ class Reuse(StageCase):
 
     def test_a_rebuilt_library(self):
         os.mkdir(self.path("bin"))
-        for name in ("dlcache", "dlcache-stage", "dlcache-run", "libdlcache.so", "libdlcache-audit.so"):
+        for name in PARTS:
             shutil.copy2(os.path.join(BUILD, name), self.path("bin"))
         manifest = self.manifest([self.file("f", "one\n")])
         command = [self.path("bin", "dlcache"), "stage", "--dir", self.place, manifest]
@@ -384,7 +395,7 @@ class Places(StageCase):
         command = self.command(manifest)
         command[0] = self.path("bin", "dlcache")
         os.mkdir(self.path("bin"))
-        for name in ("dlcache", "dlcache-stage", "dlcache-run", "libdlcache.so", "libdlcache-audit.so"):
+        for name in PARTS:
             shutil.copy(os.path.join(BUILD, name), self.path("bin", name))
         result = self.run_command([*user, *command])
         d = result.stdout.strip()
@@ -544,7 +555,8 @@ class Progress(StageCase):
     def test_a_bar_on_a_terminal_for_what_takes_long(self):
         manifest = self.manifest([self.sparse("big", 200)])
         # Each read takes its time, so that a second goes by on any machine.
-        slow = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pread64", "-e", "inject=pread64:delay_enter=200000"]
+        slow = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=sendfile",
+                "-e", "inject=sendfile:delay_enter=600000"]
         out, said, status = self.on_terminal([*slow, *self.command(manifest)])
         self.assertEqual(status, 0, said)
         self.assertRegex(out, r"^%s/\S+\n$" % re.escape(self.parent))
