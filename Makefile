@@ -54,12 +54,13 @@ run := $(core) $(wildcard libdlcache/bare/*.c) $(wildcard replayer/launch/*.c)
 common := $(core) $(wildcard facts/*.c) $(wildcard manifests/*.c)
 stage := $(common) $(wildcard replayer/attach/*.c) $(wildcard replayer/image/*.c) $(wildcard replayer/stage/*.c)
 onestep := $(filter-out %/stager.c %/options.c,$(stage)) $(wildcard replayer/onestep/*.c)
+carrier := replayer/stage/mpi.c
 command := $(common) $(wildcard manifests/report/*.c cli/*.c) $(wildcard replayer/attach/*.c) $(wildcard replayer/start/*.c) \
 	$(wildcard replayer/image/*.c replayer/replay/*.c) $(filter-out recorder/note.c,$(wildcard recorder/*.c))
 check := $(filter-out cli/main.c,$(command)) recorder/note.c $(wildcard test/check/*.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/$(1)/%.o,$(2))
-products := $(addprefix $(BUILD)/,libdlcache.so libdlcache-audit.so dlcache-run dlcache dlcache-stage)
+products := $(addprefix $(BUILD)/,libdlcache.so libdlcache-audit.so dlcache-run dlcache dlcache-stage dlcache-mpi.so)
 # Staging inside the program itself wants MPI's sessions.
 mpi_version := $(shell printf '\043include <mpi.h>\nMPI_VERSION\n' | $(MPICC) -E -P -x c - 2>/dev/null | tail -n 1)
 has_sessions := $(filter-out 0 1 2 3,$(mpi_version))
@@ -77,7 +78,6 @@ $(BUILD)/obj/%/flags: FORCE
 .PHONY: FORCE
 FORCE:
 
-mpi_cflags = $(host_cflags)
 pic_cflags = $(base) $(san_trap) $(dep_cflags) -fPIC
 # How `dlcache stage` starts itself: the command, and whose options it has (only Open MPI's compiler knows --showme).
 $(BUILD)/obj/host/replayer/start/start.o: CPPFLAGS += -DDLCACHE_MPIEXEC='"$(MPIEXEC)"' \
@@ -91,7 +91,6 @@ endef
 $(eval $(call compile,host,CC))
 $(eval $(call compile,shim,CC))
 $(eval $(call compile,bare,CC))
-$(eval $(call compile,mpi,MPICC))
 $(eval $(call compile,pic,MPICC))
 
 # What the report's page is made of is part of the command.
@@ -118,9 +117,14 @@ $(BUILD)/dlcache: $(call obj,host,$(command))
 	$(say) LD $@
 	$(Q)$(CC) $(san) -pthread $(LDFLAGS) $^ $(own_libs) -ldl -o $@
 
-$(BUILD)/dlcache-stage: $(call obj,mpi,$(stage))
+$(BUILD)/dlcache-stage: $(call obj,host,$(filter-out $(carrier),$(stage)))
 	$(say) LD $@
-	$(Q)$(MPICC) $(san) -pthread -Wl,-z,now $(LDFLAGS) $^ $(own_libs) -ldl -o $@
+	$(Q)$(CC) $(san) -pthread -Wl,-z,now $(LDFLAGS) $^ $(own_libs) -ldl -o $@
+
+# MPI, which the stager loads where it has to.
+$(BUILD)/dlcache-mpi.so: $(call obj,pic,$(carrier))
+	$(say) LD $@
+	$(Q)$(MPICC) -shared -Wl,-z,defs -Wl,-z,now -Wl,-soname,dlcache-mpi.so $(LDFLAGS) $^ -o $@
 
 $(BUILD)/libdlcache-onestep.so: $(call obj,pic,$(onestep))
 	$(say) LD $@
@@ -141,8 +145,8 @@ include test/test.mk
 install: all
 	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR) $(LIBEXECDIR) $(MANDIR)/man1 $(SHAREDIR))
 	install -m 755 $(BUILD)/dlcache $(DESTDIR)$(BINDIR)/dlcache
-	install -m 755 $(BUILD)/dlcache-stage $(BUILD)/dlcache-run $(DESTDIR)$(LIBEXECDIR)/
-	install -m 755 $(filter %.so,$(products)) $(DESTDIR)$(LIBDIR)/
+	install -m 755 $(BUILD)/dlcache-stage $(BUILD)/dlcache-run $(BUILD)/dlcache-mpi.so $(DESTDIR)$(LIBEXECDIR)/
+	install -m 755 $(filter %.so,$(filter-out %/dlcache-mpi.so,$(products))) $(DESTDIR)$(LIBDIR)/
 	install -m 644 doc/dlcache.1 $(DESTDIR)$(MANDIR)/man1/dlcache.1
 	install -m 644 manifests/manifest.schema.json libdlcache/dlcache.supp $(DESTDIR)$(SHAREDIR)/
 

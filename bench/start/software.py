@@ -120,7 +120,7 @@ def mount_image(nodes):
 
 def install(to):
     """dlcache itself, where the software is: what its programs ask for counts, too. As `make install` does."""
-    for where, names in (("bin", ["dlcache"]), ("libexec/dlcache", ["dlcache-stage", "dlcache-run"]),
+    for where, names in (("bin", ["dlcache"]), ("libexec/dlcache", ["dlcache-stage", "dlcache-mpi.so", "dlcache-run"]),
                          ("lib/dlcache", ["libdlcache.so", "libdlcache-audit.so"])):
         os.makedirs("%s/%s" % (to, where))
         for name in names:

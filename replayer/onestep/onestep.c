@@ -22,6 +22,7 @@
 #include "replayer/attach/locate.h"
 #include "replayer/attach/remove.h"
 #include "replayer/stage/job.h"
+#include "replayer/stage/mpi.h"
 
 #define LATER 5   /* seconds that the other ranks leave the first for saying it */
 #define TELLERS 8 /* ranks that say it: the first may be the one that is missing */
@@ -149,7 +150,9 @@ static void count_ranks(const struct job *j)
 {
     if (j->committed && (joined.ranks = map_ranks(O_CREAT | O_EXCL)))
         *joined.ranks = j->team.here;
-    if (!team_common(&j->team, !j->team.leader || joined.ranks))
+    uint64_t all_have = !j->team.leader || joined.ranks;
+    team_common(&j->team, &all_have, 1);
+    if (!all_have)
         joined.ranks = NULL;
     else if (!j->team.leader)
         joined.ranks = map_ranks(0);
@@ -159,7 +162,8 @@ static void stage(struct onestep *o, struct outcome *why)
 {
     struct job j = {.o = {.places = o->places ? o->places : "/dev/shm", .source = o->manifest, .check = true}};
 
-    team_begin(&j.team, joined.world);
+    carrier_use(joined.world);
+    team_begin(&j.team, &dlcache_carrier);
     if (!team_is_torn(j.team.size, why) && job_stage(&j, why) == 0) {
         snprintf(o->dir, sizeof o->dir, "%s", j.place.dir); /* the leaders know it */
         team_from_first(&j.team, o->dir, sizeof o->dir);
@@ -213,13 +217,12 @@ int dlcache_onestep(struct onestep *o)
 /* MPI waits for the others itself, but not asleep. */
 static void finalize(void)
 {
-    MPI_Request request;
-    int size = 1;
+    struct team all = {.carrier = &dlcache_carrier, .size = 1};
+    struct outcome none = {0};
 
     if (joined.world != MPI_COMM_NULL) {
-        MPI_Comm_size(joined.world, &size);
-        if (size > 1 && MPI_Ibarrier(joined.world, &request) == MPI_SUCCESS)
-            team_wait(&request);
+        MPI_Comm_size(joined.world, &all.size);
+        team_agree(&all, &none);
         MPI_Comm_free(&joined.world);
     }
     MPI_Session_finalize(&joined.session);

@@ -261,11 +261,13 @@ static void stream(struct job *j, struct source *source, struct outcome *o)
     for (uint64_t at = 0, n = 0; at < total; at += SOURCE_CHUNK, n++) {
         const uint64_t bytes = chunk_bytes(total, n);
         char *chunk = source ? source_next(source) : own[n % 2];
-        MPI_Request request = team_broadcast_begin(&j->team, chunk, bytes + CHUNK_DIGEST);
+        struct carried sent;
+        if (j->team.nodes > 1)
+            team_broadcast_begin(&j->team, &sent, chunk, bytes + CHUNK_DIGEST);
         if (laying)
             lay_chunk(j, laying, laying_bytes, o);
         if (j->team.nodes > 1)
-            team_wait_chunk(&request);
+            team_wait_chunk(&j->team, &sent);
         /* The chunk before is laid down, and has been sent. */
         if (laying && source)
             source_release(source);

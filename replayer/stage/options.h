@@ -14,7 +14,7 @@ struct options {
     uint64_t max_bytes; /* 0: no limit */
 };
 
-/* -1 to go on, or the exit status. Before MPI_Init: every rank finds the same. */
+/* -1 to go on, or the exit status. Before MPI is started: every rank finds the same. */
 int options_parse(struct options *o, int argc, char **argv);
 
 #endif

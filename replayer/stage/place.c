@@ -124,7 +124,9 @@ void place_choose(struct place *p, const struct team *t, const char *places, str
     *p = (struct place){0};
     try_all(c, places);
     compare_with_first(t, c);
-    const uint64_t usable = team_common(t, c->usable), executable = team_common(t, c->usable & c->executable);
+    uint64_t masks[] = {c->usable, c->usable & c->executable};
+    team_common(t, masks, 2);
+    const uint64_t usable = masks[0], executable = masks[1];
     if (usable) {
         *p = c->places[__builtin_ctzll(executable ? executable : usable)];
         p->executable_everywhere = executable != 0;

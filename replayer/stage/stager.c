@@ -1,11 +1,30 @@
-/* The program dlcache-stage, which `dlcache stage` becomes, or starts on every node: a staging under MPI. */
-#include <mpi.h>
+/* The program dlcache-stage, which `dlcache stage` becomes, or starts on every node: a staging under MPI, where there
+ * is more than one rank, or nobody says how many. */
+#include <dlfcn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "replayer/attach/locate.h"
 #include "replayer/attach/probe.h"
 #include "replayer/stage/job.h"
+
+/* MPI, started; NULL where it cannot be loaded, which is said. Its own libraries want its symbols. */
+static const struct carrier *start_mpi(void)
+{
+    char *library = locate(CARRIER_LIBRARY);
+    void *handle = library ? dlopen(library, RTLD_NOW | RTLD_GLOBAL) : NULL;
+    const struct carrier *carrier = handle ? dlsym(handle, CARRIER_SYMBOL) : NULL;
+
+    if (carrier)
+        carrier->start();
+    else
+        fprintf(stderr, "dlcache: stage: %s\n",
+                library ? dlerror() : CARRIER_LIBRARY " is not installed beside dlcache-stage");
+    free(library);
+    return carrier;
+}
 
 static int tell(const struct job *j, int status, const struct outcome *o)
 {
@@ -25,16 +44,20 @@ int main(int argc, char **argv)
 {
     struct job j = {0};
     struct outcome o = {0};
-    int provided, status;
+    int status;
 
     if (argc == 2 && strcmp(argv[1], PROBE_ARGUMENT) == 0)
         return 0;
     status = options_parse(&j.o, argc, argv);
     if (status >= 0)
         return status;
-    MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
-    team_begin(&j.team, MPI_COMM_WORLD);
-    if (!j.o.copy && team_is_torn(j.team.size, &o)) {
+    /* What reads a copy of its own needs nobody. */
+    const bool alone = j.o.copy || team_is_alone(environ);
+    const struct carrier *carrier = alone ? NULL : start_mpi();
+    if (!alone && !carrier)
+        return 1;
+    team_begin(&j.team, carrier);
+    if (!alone && team_is_torn(j.team.size, &o)) {
         status = tell(&j, 2, &o);
     } else {
         status = job_stage(&j, &o);
@@ -45,6 +68,7 @@ int main(int argc, char **argv)
         unlink(j.o.source);
     job_free(&j);
     team_end(&j.team);
-    MPI_Finalize();
+    if (carrier)
+        carrier->end();
     return status;
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "facts/memory.h"
+#include "libdlcache/attach.h"
 
 int team_signal;
 void (*team_interrupted)(int signal);
@@ -49,32 +50,47 @@ bool team_is_torn(int size, struct outcome *o)
     return false;
 }
 
-/* `longest`: of a nap, nanoseconds. */
-static void wait_napping(MPI_Request *request, long longest)
+bool team_is_alone(char *const *envp)
+{
+    static const char *const sizes[] = {"PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"};
+    bool one = false;
+
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const char *n = env_value(envp, sizes[i]);
+        if (n && strcmp(n, "1") != 0)
+            return false;
+        one |= n != NULL;
+    }
+    /* PMIx is asked for the number; only Open MPI's launcher tells it, too. */
+    return one && (!env_value(envp, "PMIX_RANK") || env_value(envp, "OMPI_COMM_WORLD_SIZE"));
+}
+
+/* Until it is done. `longest`: of a nap, nanoseconds. */
+static void wait_napping(const struct team *t, struct carried *c, long longest)
 {
     /* Short naps first: most waits are for a chunk that is on its way. */
     long nap = 20000;
-    int done = 0;
+    bool done = false;
 
     for (int i = 0; i < 2000 && !done; i++)
-        MPI_Test(request, &done, MPI_STATUS_IGNORE);
+        done = t->carrier->is_done(c);
     while (!done) {
         team_look();
         nanosleep(&(struct timespec){0, nap}, NULL);
         if (nap < longest)
             nap += nap / 8;
-        MPI_Test(request, &done, MPI_STATUS_IGNORE);
+        done = t->carrier->is_done(c);
     }
 }
 
-void team_wait(MPI_Request *request)
+static void wait_for(const struct team *t, struct carried *c)
 {
-    wait_napping(request, 5000000);
+    wait_napping(t, c, 5000000);
 }
 
-void team_wait_chunk(MPI_Request *request)
+void team_wait_chunk(const struct team *t, struct carried *c)
 {
-    wait_napping(request, 200000);
+    wait_napping(t, c, 200000);
 }
 
 /* What was said is in a pipe to mpiexec, which stops forwarding when a rank aborts: it is to be read first. A second at
@@ -87,54 +103,48 @@ static void wait_until_read(int fd)
         nanosleep(&(struct timespec){0, 1000000}, NULL);
 }
 
-/* The others wait for this rank: they have to be told. */
-static void on_error(MPI_Comm *comm, int *code, ...)
-{
-    char text[MPI_MAX_ERROR_STRING] = "";
-    int len = 0;
+static const struct carrier *in_use; /* for an error */
 
-    MPI_Error_string(*code, text, &len);
-    fprintf(stderr, "dlcache: stage: MPI: %.*s\n", (int)strcspn(text, "\n"), text);
+/* The others wait for this rank: they have to be told. */
+static void on_error(const char *text)
+{
+    fprintf(stderr, "dlcache: stage: MPI: %s\n", text);
     if (team_broken)
         team_broken();
     wait_until_read(STDERR_FILENO);
-    MPI_Abort(*comm, 1);
+    in_use->abort();
     _exit(1);
 }
 
-void team_begin(struct team *t, MPI_Comm world)
+void team_begin(struct team *t, const struct carrier *carrier)
 {
-    MPI_Errhandler handler;
-
-    *t = (struct team){.world = world, .leaders = MPI_COMM_NULL};
-    MPI_Comm_rank(world, &t->rank);
-    MPI_Comm_size(world, &t->size);
+    *t = (struct team){.carrier = carrier, .size = 1, .leaders = CARRIER_ALL};
     gethostname(t->host, sizeof t->host - 1);
-    /* The communicator of the leaders inherits it. */
-    MPI_Comm_create_errhandler(on_error, &handler);
-    MPI_Comm_set_errhandler(world, handler);
-    MPI_Errhandler_free(&handler);
+    in_use = carrier;
+    if (carrier)
+        carrier->begin(on_error, &t->rank, &t->size);
 }
 
-uint64_t team_common(const struct team *t, uint64_t mask)
+void team_common(const struct team *t, uint64_t *masks, int count)
 {
-    uint64_t common = mask;
-    MPI_Request request;
+    struct carried c;
 
-    if (t->size > 1) {
-        MPI_Iallreduce(&mask, &common, 1, MPI_UINT64_T, MPI_BAND, t->world, &request);
-        team_wait(&request);
-    }
-    return common;
+    if (t->size == 1)
+        return;
+    uint64_t *mine = memory_new((size_t)count, sizeof *mine);
+    memcpy(mine, masks, (size_t)count * sizeof *mine);
+    t->carrier->reduce(&c, CARRIER_ALL, mine, masks, count, CARRIER_COMMON);
+    wait_for(t, &c);
+    free(mine);
 }
 
 void team_from_first(const struct team *t, void *buf, int bytes)
 {
-    MPI_Request request;
+    struct carried c;
 
     if (t->size > 1) {
-        MPI_Ibcast(buf, bytes, MPI_BYTE, 0, t->world, &request);
-        team_wait(&request);
+        t->carrier->broadcast(&c, CARRIER_ALL, buf, bytes, 0);
+        wait_for(t, &c);
     }
 }
 
@@ -160,71 +170,84 @@ static void read_boot_id(char boot[40])
         fclose(f);
 }
 
+static int by_key(const void *a, const void *b)
+{
+    return memcmp(&((const struct card *)a)->key, &((const struct card *)b)->key, sizeof(struct node_key));
+}
+
+/* How many nodes there are; sorts the cards. */
+static int count_nodes(struct card *cards, int size)
+{
+    int nodes = 1;
+
+    qsort(cards, (size_t)size, sizeof *cards, by_key);
+    for (int i = 1; i < size; i++)
+        nodes += by_key(&cards[i - 1], &cards[i]) != 0;
+    return nodes;
+}
+
 void team_form(struct team *t, dev_t dev)
 {
     struct card card = {.key.dev = dev};
-    MPI_Request request;
+    struct carried c;
+    int first = 0;
 
     read_boot_id(card.key.boot);
     memcpy(card.host, t->host, sizeof card.host);
     struct card *cards = memory_new((size_t)t->size, sizeof *cards);
     if (t->size > 1) {
-        MPI_Iallgather(&card, sizeof card, MPI_BYTE, cards, sizeof card, MPI_BYTE, t->world, &request);
-        team_wait(&request);
+        t->carrier->gather(&c, &card, cards, sizeof card);
+        wait_for(t, &c);
     } else {
         cards[0] = card;
     }
-    int first = 0;
-    while (memcmp(&cards[first].key, &card.key, sizeof card.key) != 0)
+    while (by_key(&cards[first], &card) != 0)
         first++;
     t->leader = first == t->rank;
     for (int i = 0; i < t->size; i++) {
-        t->here += memcmp(&cards[i].key, &card.key, sizeof card.key) == 0;
+        t->here += by_key(&cards[i], &card) == 0;
         t->several_hosts |= strcmp(cards[i].host, t->host) != 0;
     }
+    t->nodes = count_nodes(cards, t->size);
     free(cards);
-    t->nodes = 1;
-    if (t->size > 1) {
-        MPI_Comm_split(t->world, t->leader ? 0 : MPI_UNDEFINED, t->rank, &t->leaders);
-        int mine = t->leader;
-        MPI_Allreduce(&mine, &t->nodes, 1, MPI_INT, MPI_SUM, t->world);
+    /* One rank on each node: there is nobody else. */
+    if (t->nodes < t->size) {
+        t->carrier->make_leaders(t->leader);
+        t->leaders = CARRIER_LEADERS;
     }
 }
 
 void team_end(struct team *t)
 {
-    if (t->leaders != MPI_COMM_NULL)
-        MPI_Comm_free(&t->leaders);
+    if (t->leaders == CARRIER_LEADERS)
+        t->carrier->free_leaders();
+    t->leaders = CARRIER_ALL;
 }
 
 bool team_agree(const struct team *t, struct outcome *o)
 {
     int mine = o->failed ? t->rank : t->size, lowest;
-    MPI_Request request;
+    struct carried c;
 
     if (t->size == 1)
         return !o->failed;
-    MPI_Iallreduce(&mine, &lowest, 1, MPI_INT, MPI_MIN, t->world, &request);
-    team_wait(&request);
+    t->carrier->reduce(&c, CARRIER_ALL, &mine, &lowest, 1, CARRIER_LEAST);
+    wait_for(t, &c);
     if (lowest == t->size)
         return true;
     if (t->rank == lowest && (t->nodes > 1 || t->several_hosts)) {
         const size_t n = strlen(o->message);
         snprintf(o->message + n, sizeof o->message - n, " (on %s)", t->host);
     }
-    MPI_Ibcast(o->message, TEAM_MESSAGE, MPI_CHAR, lowest, t->world, &request);
-    team_wait(&request);
+    t->carrier->broadcast(&c, CARRIER_ALL, o->message, TEAM_MESSAGE, lowest);
+    wait_for(t, &c);
     o->failed = 1;
     return false;
 }
 
-MPI_Request team_broadcast_begin(const struct team *t, void *buf, uint64_t bytes)
+void team_broadcast_begin(const struct team *t, struct carried *c, void *buf, uint64_t bytes)
 {
-    MPI_Request request = MPI_REQUEST_NULL;
-
-    if (t->nodes > 1)
-        MPI_Ibcast(buf, (int)bytes, MPI_BYTE, 0, t->leaders, &request);
-    return request;
+    t->carrier->broadcast(c, t->leaders, buf, (int)bytes, 0);
 }
 
 void team_broadcast(const struct team *t, void *buf, uint64_t bytes)
@@ -232,31 +255,32 @@ void team_broadcast(const struct team *t, void *buf, uint64_t bytes)
     const uint64_t most = 64 << 20;
     char *p = buf;
 
-    for (uint64_t n; bytes; p += n, bytes -= n) {
+    for (uint64_t n; bytes && t->nodes > 1; p += n, bytes -= n) {
+        struct carried c;
         n = bytes < most ? bytes : most;
-        MPI_Request request = team_broadcast_begin(t, p, n);
-        team_wait(&request);
+        team_broadcast_begin(t, &c, p, n);
+        wait_for(t, &c);
     }
 }
 
-static int reduce(const struct team *t, int value, MPI_Op op)
+static int reduce(const struct team *t, int value, enum carrier_op op)
 {
     int result = value;
-    MPI_Request request;
+    struct carried c;
 
     if (t->nodes > 1) {
-        MPI_Iallreduce(&value, &result, 1, MPI_INT, op, t->leaders, &request);
-        team_wait(&request);
+        t->carrier->reduce(&c, t->leaders, &value, &result, 1, op);
+        wait_for(t, &c);
     }
     return result;
 }
 
 int team_least(const struct team *t, int value)
 {
-    return reduce(t, value, MPI_MIN);
+    return reduce(t, value, CARRIER_LEAST);
 }
 
 int team_sum(const struct team *t, int value)
 {
-    return reduce(t, value, MPI_SUM);
+    return reduce(t, value, CARRIER_SUM);
 }

@@ -1,23 +1,24 @@
 /* The ranks of a staging: who reads, who lays down, who waits; agreeing; and broadcasts of any size.
  *
- * MPI calls of the main thread alone, and none where there is one rank: MPICH 4.0 cannot, in a session. Whoever waits does so without burning a processor: MPICH spins, and there may be
- * more ranks than cores. */
+ * * MPI calls of the main thread alone, and none where there is one rank: MPICH 4.0 cannot, in a session. Whoever
+ * waits does so without burning a processor: MPICH spins, and there may be more ranks than cores. */
 #ifndef DLCACHE_TEAM_H
 #define DLCACHE_TEAM_H
 
-#include <mpi.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "replayer/stage/carrier.h"
+
 struct team {
-    MPI_Comm world;   /* all ranks */
-    int rank, size;   /* in it; rank 0 reads */
+    const struct carrier *carrier; /* NULL: one rank, alone */
+    int rank, size;   /* rank 0 reads */
     bool leader;      /* lays down on its node: the lowest rank there */
     int here;         /* ranks on this node */
     int nodes;        /* number of leaders */
     bool several_hosts; /* by their names: for messages */
-    MPI_Comm leaders; /* of the leaders, rank 0 first; MPI_COMM_NULL for the others */
+    enum carrier_ranks leaders; /* who these are to the carrier, rank 0 first */
     char host[64];
 };
 
@@ -34,19 +35,22 @@ __attribute__((format(printf, 2, 3))) void outcome_fail(struct outcome *o, const
 /* MPI has `size` ranks: true, and *o says so, where that is one, and the environment has several tasks. */
 bool team_is_torn(int size, struct outcome *o);
 
-/* Of all ranks of `world`. From now on an error of MPI is told, team_broken is called, and all of them end with status
- * 1. */
-void team_begin(struct team *t, MPI_Comm world);
+/* The launcher has started this process alone, and says so in its environment. Where it says nothing only MPI knows. */
+bool team_is_alone(char *const *envp);
 
-/* All ranks: the bits that everybody has set. */
-uint64_t team_common(const struct team *t, uint64_t mask);
+/* Of all ranks that the carrier has; NULL: of this one. From now on an error of MPI is told, team_broken is called,
+ * and all of them end with status 1. */
+void team_begin(struct team *t, const struct carrier *carrier);
+
+/* All ranks: in each of the `count` masks the bits that everybody has set there. */
+void team_common(const struct team *t, uint64_t *masks, int count);
 /* The same: rank 0's bytes for everybody. */
 void team_from_first(const struct team *t, void *buf, int bytes);
 
 /* Ranks with the same boot id and the same `dev` (of the stage's place) are one node. */
 void team_form(struct team *t, dev_t dev);
 
-/* Takes the communicator of the leaders back; `world` is the caller's. */
+/* Gives back what team_form took. */
 void team_end(struct team *t);
 
 /* All ranks, after a step: true where nobody failed. Otherwise everybody has the outcome of the lowest rank that did,
@@ -55,12 +59,9 @@ bool team_agree(const struct team *t, struct outcome *o);
 
 /* The leaders, from rank 0. */
 void team_broadcast(const struct team *t, void *buf, uint64_t bytes);
-/* The same, begun; team_wait ends it. `bytes` fits an int. */
-MPI_Request team_broadcast_begin(const struct team *t, void *buf, uint64_t bytes);
-void team_wait(MPI_Request *request);
-/* The same for one of many on their way: a broadcast goes on only while its ranks look at it, in many steps; whoever
- * naps holds the others up. */
-void team_wait_chunk(MPI_Request *request);
+/* The same, begun; team_wait_chunk ends it. There are several nodes, and `bytes` fits an int. */
+void team_broadcast_begin(const struct team *t, struct carried *c, void *buf, uint64_t bytes);
+void team_wait_chunk(const struct team *t, struct carried *c);
 
 /* Of all leaders, who all call it: the least value; the sum. */
 int team_least(const struct team *t, int value);

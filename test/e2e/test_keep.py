@@ -85,7 +85,8 @@ class Keep(StageCase):
         bin_ = self.path("bin")
         if not os.path.isdir(bin_):
             os.mkdir(bin_)
-            for name in ("dlcache", "dlcache-stage", "dlcache-run", "libdlcache.so", "libdlcache-audit.so"):
+            for name in ("dlcache", "dlcache-stage", "dlcache-mpi.so", "dlcache-run", "libdlcache.so",
+                         "libdlcache-audit.so"):
                 subprocess.run(["cp", os.path.join(BUILD, name), bin_], check=True)
         user = ["setpriv", "--reuid=%d" % NOBODY, "--regid=%d" % NOBODY, "--clear-groups"]
         return self.run_command([*user, bin_ + "/dlcache", *argv], env=env)

@@ -123,7 +123,8 @@ class Production(SlowLabCase):
 
     def test_dlcache_itself_on_the_file_system(self):
         """Of a program there, a node asks for what it takes to start it: once, whatever ranks it has."""
-        for folder, *names in (("bin", "dlcache"), ("libexec/dlcache", "dlcache-stage", "dlcache-run"),
+        for folder, *names in (("bin", "dlcache"),
+                               ("libexec/dlcache", "dlcache-stage", "dlcache-mpi.so", "dlcache-run"),
                                ("lib/dlcache", "libdlcache.so", "libdlcache-audit.so")):
             os.makedirs(os.path.join(self.sw, "dlcache", folder))
             for name in names:

@@ -16,7 +16,7 @@ from harness import BUILD, DLCACHE, MPICC, MPIEXEC, environment
 from staging import StageCase
 
 NOBODY = 65534
-PARTS = ("dlcache", "dlcache-stage", "dlcache-run", "libdlcache.so", "libdlcache-audit.so")
+PARTS = ("dlcache", "dlcache-stage", "dlcache-mpi.so", "dlcache-run", "libdlcache.so", "libdlcache-audit.so")
 
 
 class Ranks(StageCase):
