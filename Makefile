@@ -57,7 +57,8 @@ onestep := $(filter-out %/stager.c %/options.c,$(stage)) $(wildcard replayer/one
 carrier := replayer/stage/mpi.c
 command := $(common) $(wildcard manifests/report/*.c cli/*.c) $(wildcard replayer/attach/*.c) $(wildcard replayer/start/*.c) \
 	$(wildcard replayer/image/*.c replayer/replay/*.c) $(filter-out recorder/note.c,$(wildcard recorder/*.c))
-check := $(filter-out cli/main.c,$(command)) recorder/note.c $(wildcard test/check/*.c)
+check := $(filter-out cli/main.c,$(command)) recorder/note.c replayer/stage/copy.c replayer/stage/team.c \
+	$(wildcard test/check/*.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/$(1)/%.o,$(2))
 products := $(addprefix $(BUILD)/,libdlcache.so libdlcache-audit.so dlcache-run dlcache dlcache-stage dlcache-mpi.so)
@@ -88,6 +89,8 @@ $$(BUILD)/obj/$(1)/%.o: %.c $$(BUILD)/obj/$(1)/flags
 	@mkdir -p $$(@D)
 	$$(Q)$$($(2)) $$($(1)_cflags) $$(CPPFLAGS) $$(CFLAGS) -c $$< -o $$@
 endef
+wide := $(if $(filter x86_64-%,$(shell $(CC) -dumpmachine)),-mavx2)
+$(BUILD)/obj/%/replayer/image/digest_wide.o: CPPFLAGS += $(wide)
 $(eval $(call compile,host,CC))
 $(eval $(call compile,shim,CC))
 $(eval $(call compile,bare,CC))

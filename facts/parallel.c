@@ -1,12 +1,11 @@
 #include "facts/parallel.h"
 
 #include <pthread.h>
-#include <time.h>
+#include <sched.h>
+#include <sys/resource.h>
 
 /* Indices that one thread takes at a time. */
 #define SHARE 8u
-/* Nanoseconds: an answer of a file system in memory takes a tenth of it, one from a server several times as long. */
-#define AT_ONCE 50000
 
 struct work {
     void (*each)(void *context, size_t i);
@@ -28,27 +27,29 @@ static void *work(void *arg)
     }
 }
 
-static long long now(void)
+long parallel_sleeps(void)
 {
-    struct timespec t;
+    struct rusage usage;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000000ll + t.tv_nsec;
+    return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw : 0;
 }
 
-/* The first index that is left after one that had to be waited for. */
+unsigned parallel_processors(void)
+{
+    cpu_set_t set;
+
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
+/* The first index that is left after one that was slept for. */
 static size_t alone(size_t begin, size_t end, void (*each)(void *context, size_t i), void *context)
 {
-    long long last = now();
+    const long before = parallel_sleeps();
+    size_t i = begin;
 
-    for (size_t i = begin; i < end;) {
+    while (i < end && parallel_sleeps() == before)
         each(context, i++);
-        const long long after = now();
-        if (after - last > AT_ONCE)
-            return i;
-        last = after;
-    }
-    return end;
+    return i;
 }
 
 bool parallel_each(size_t begin, size_t end, void (*each)(void *context, size_t i), void *context)

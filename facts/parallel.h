@@ -7,8 +7,13 @@
 
 #define PARALLEL_THREADS 32u
 
+/* How often the calling thread has slept until now: what comes from memory it does not sleep for. */
+long parallel_sleeps(void);
+/* Processors that this process may use. */
+unsigned parallel_processors(void);
+
 /* Calls each(context, i) for every i of [begin, end), each once; comes back when all are done. The caller begins, and
- * goes on alone as long as the answers come at once, as from memory; from the first that takes its time on, in
+ * goes on alone as long as the answers come at once, as from memory; from the first that it sleeps for on, in
  * PARALLEL_THREADS threads, fewer where there is little left, neighbours mostly in one thread. False where no thread
  * can be started then: the rest was not called. */
 bool parallel_each(size_t begin, size_t end, void (*each)(void *context, size_t i), void *context);

@@ -16,6 +16,7 @@ struct image_source {
     uint64_t offset;    /* of the first of them in the file */
     uint64_t file_size; /* when it was looked at, bytes */
     uint64_t data;      /* a multiple of 8; ascending */
+    int fd;             /* it is open already; else -1 */
     uint32_t node;      /* the first of its names; DLC_NONE: a packed image, the contents of all */
     uint64_t ino;  /* as in the index: what is read has to be what was looked at */
     int64_t mtime, ctime; /* seconds */

@@ -51,7 +51,7 @@ static int read_all(int fd, void *data, uint64_t bytes, uint64_t at)
 
 static uint64_t chunks_of(uint64_t data_size)
 {
-    return (data_size + SOURCE_CHUNK - 1) / SOURCE_CHUNK;
+    return (data_size + IMAGE_CHUNK - 1) / IMAGE_CHUNK;
 }
 
 /* --- writing ---------------------------------------------------------------------------------------------------- */
@@ -62,8 +62,8 @@ static int write_contents(int fd, struct source *source, const struct built *b, 
 {
     int rc = 0;
 
-    for (uint64_t at = 0, n = 0; at < b->data_size && rc == 0; at += SOURCE_CHUNK, n++) {
-        const uint64_t bytes = chunk_bytes(b->data_size, n);
+    for (uint64_t at = 0, n = 0; at < b->data_size && rc == 0; at += IMAGE_CHUNK, n++) {
+        const uint64_t bytes = chunk_bytes(b->data_size, IMAGE_CHUNK, n);
         const char *chunk = source_next(source);
         rc = write_all(fd, chunk, bytes, b->index_size + at);
         memcpy(digests[n], chunk + bytes, sizeof digests[n]);
@@ -77,7 +77,7 @@ static int write_contents(int fd, struct source *source, const struct built *b, 
 static int write_trailer(int fd, const struct built *b, uint8_t (*digests)[16])
 {
     const uint64_t count = chunks_of(b->data_size), end = b->index_size + b->data_size;
-    struct dlc_trailer t = {.version = DLC_FORMAT_VERSION, .size = sizeof t, .chunk = SOURCE_CHUNK, .count = count};
+    struct dlc_trailer t = {.version = DLC_FORMAT_VERSION, .size = sizeof t, .chunk = IMAGE_CHUNK, .count = count};
 
     memcpy(t.magic, DLC_TRAILER_MAGIC, sizeof t.magic);
     t.digests_check = dlc_hash64(0, digests, count * sizeof *digests);
@@ -89,7 +89,7 @@ static int write_trailer(int fd, const struct built *b, uint8_t (*digests)[16])
 
 static int fill(int fd, struct built *b, image_progress *progress, char **error)
 {
-    struct source *source = source_start(b, NULL);
+    struct source *source = source_start(b, IMAGE_CHUNK, NULL, NULL);
     uint32_t *bad;
     size_t count;
 
@@ -197,7 +197,7 @@ static int read_trailer(int fd, struct built *b, uint64_t size, char **error)
         read_all(fd, &t, sizeof t, size - sizeof t) != 0)
         return error_put(error, "it cannot be read to its end");
     if (memcmp(t.magic, DLC_TRAILER_MAGIC, sizeof t.magic) != 0 || t.version != DLC_FORMAT_VERSION ||
-        t.size != sizeof t || t.chunk != SOURCE_CHUNK || t.count != count ||
+        t.size != sizeof t || t.chunk != IMAGE_CHUNK || t.count != count ||
         t.check != dlc_hash64(0, &t, offsetof(struct dlc_trailer, check)) ||
         t.digests_check != dlc_hash64(0, b->digests, count * sizeof *b->digests) ||
         t.index_check != dlc_hash64(0, b->index, b->index_size))
@@ -265,7 +265,8 @@ int image_file_open(struct built *b, const char *path, char **error)
     b->source_count = b->data_size > 0;
     b->sources[0] = (struct image_source){
         .path = real, .size = b->data_size, .offset = b->index_size, .file_size = (uint64_t)st.st_size,
-        .node = DLC_NONE, .ino = st.st_ino, .mtime = st.st_mtim.tv_sec, .mtime_ns = (uint32_t)st.st_mtim.tv_nsec,
+        .fd = -1, .node = DLC_NONE, .ino = st.st_ino,
+        .mtime = st.st_mtim.tv_sec, .mtime_ns = (uint32_t)st.st_mtim.tv_nsec,
         .ctime = st.st_ctim.tv_sec, .ctime_ns = (uint32_t)st.st_ctim.tv_nsec,
     };
     return 0;

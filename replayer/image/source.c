@@ -11,9 +11,9 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "facts/memory.h"
+#include "facts/parallel.h"
 #include "libdlcache/format.h"
 #include "replayer/image/bundle.h"
 #include "replayer/image/tree.h"
@@ -22,47 +22,67 @@
 struct piece {
     size_t source;
     uint64_t file_off;
-    uint64_t chunk;
     uint64_t chunk_off;
     uint64_t size;
 };
+
+/* Sleeps that one chunk may take a thread by chance. */
+#define SLEEPS 2
 
 /* A file of several pieces stays open until the last of them is read. */
 struct open_file {
     pthread_mutex_t lock;
     int fd;
-    int error; /* errno; 0: none */
+    int copy;  /* the file that is filled; -1: none */
+    int error; /* errno of reading; 0: none */
     uint32_t left;
 };
 
 struct source {
     const struct built *built;
+    uint64_t chunk;          /* bytes */
+    struct source_copy copy; /* no `open`: none */
     void (*idle)(void);
     struct piece *pieces;
-    size_t piece_count;
+    size_t *first;           /* of each chunk's pieces; one more at the end */
     struct open_file *files; /* one a source */
     uint64_t chunks;
-    uint32_t *left;          /* atomic: pieces that are not read yet, one a chunk */
     bool *ready;             /* one a chunk */
-    char *ring[SOURCE_RING];
+    char *ring;
+    size_t stride;
+    unsigned ring_size;
 
     pthread_mutex_t lock;
-    pthread_cond_t moved;
-    size_t next_piece;
+    pthread_cond_t filled;   /* a chunk is ready */
+    pthread_cond_t freed;    /* there is room in the ring, or nothing more is wanted */
+    uint64_t next;           /* the chunk that a thread takes next */
     uint64_t taken;          /* chunks that source_next gave */
     uint64_t released;       /* chunks whose place in the ring is free again */
-    int stop;
+    int stop;                /* atomic */
     uint64_t wrong;          /* chunks of a packed image that are not what their digest says */
-    uint64_t filled;         /* of a bundle: bytes that are in chunks */
+    int failed;              /* atomic: errno of what could not be written to a copy */
+    uint32_t failed_node;
+    uint64_t packed;         /* of a bundle: bytes that are in chunks */
     char *broken;            /* and what is wrong with it: heap, or NULL */
     pthread_t threads[SOURCE_THREADS];
-    unsigned thread_count;
+    unsigned thread_count, thread_most;
 };
+
+static char *slot(const struct source *s, uint64_t chunk)
+{
+    return s->ring + chunk % s->ring_size * s->stride;
+}
+
+static bool is_stopped(struct source *s)
+{
+    return __atomic_load_n(&s->stop, __ATOMIC_RELAXED);
+}
 
 static void cut(struct source *s)
 {
     const struct built *b = s->built;
-    size_t capacity = 0;
+    size_t capacity = 0, count = 0;
+    uint64_t chunk = 0;
 
     for (size_t i = 0; i < b->source_count; i++) {
         const struct image_source *from = &b->sources[i];
@@ -70,16 +90,21 @@ static void cut(struct source *s)
         /* An empty file has one piece, too: it is to be looked at. */
         do {
             const uint64_t at = from->data + done;
-            const uint64_t room = SOURCE_CHUNK - at % SOURCE_CHUNK;
+            const uint64_t room = s->chunk - at % s->chunk;
             const uint64_t n = from->size - done < room ? from->size - done : room;
-            s->pieces = memory_grow(s->pieces, &capacity, s->piece_count + 1, sizeof *s->pieces);
-            s->pieces[s->piece_count++] = (struct piece){i, done, at / SOURCE_CHUNK, at % SOURCE_CHUNK, n};
-            s->left[at / SOURCE_CHUNK]++;
+            while (chunk < at / s->chunk)
+                s->first[++chunk] = count;
+            s->pieces = memory_grow(s->pieces, &capacity, count + 1, sizeof *s->pieces);
+            s->pieces[count++] = (struct piece){i, done, at % s->chunk, n};
             s->files[i].left++;
             done += n;
         } while (done < from->size);
     }
+    while (chunk < s->chunks)
+        s->first[++chunk] = count;
 }
+
+/* --- files ------------------------------------------------------------------------------------------------------- */
 
 int source_look(int fd, const struct image_source *from)
 {
@@ -94,162 +119,230 @@ int source_look(int fd, const struct image_source *from)
     return same ? 0 : ESTALE;
 }
 
+
+static void fail_writing(struct source *s, uint32_t node, int error)
+{
+    pthread_mutex_lock(&s->lock);
+    if (!s->failed) {
+        s->failed_node = node;
+        __atomic_store_n(&s->failed, error, __ATOMIC_RELAXED);
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+static bool has_failed(struct source *s)
+{
+    return __atomic_load_n(&s->failed, __ATOMIC_RELAXED) != 0;
+}
+
 /* The file's lock is held. */
-static void open_once(struct open_file *f, const struct image_source *from)
+static void open_once(struct source *s, struct open_file *f, const struct image_source *from)
 {
     if (f->fd >= 0 || f->error)
         return;
-    f->fd = tree_open(from->path, 0);
+    f->fd = from->fd >= 0 ? from->fd : tree_open(from->path, 0);
     f->error = f->fd < 0 ? errno : source_look(f->fd, from);
+    if (f->error || !s->copy.open || has_failed(s))
+        return;
+    f->copy = s->copy.open(s->copy.arg, from->node);
+    if (f->copy < 0)
+        fail_writing(s, from->node, errno);
 }
 
 /* After the last piece: nobody has written to it meanwhile. The file's lock is held. */
-static void close_last(struct open_file *f, const struct image_source *from)
+static void close_last(struct source *s, struct open_file *f, const struct image_source *from)
 {
+    int error = 0;
+
     if (!f->error)
         f->error = source_look(f->fd, from);
-    close(f->fd);
+    if (f->fd != from->fd)
+        close(f->fd);
     f->fd = -1;
+    if (f->copy < 0)
+        return;
+    if (!f->error && !has_failed(s))
+        error = s->copy.end(s->copy.arg, from->node, f->copy);
+    if (close(f->copy) != 0 && !error)
+        error = errno;
+    f->copy = -1;
+    if (error)
+        fail_writing(s, from->node, error);
 }
 
-static void read_piece(struct source *s, const struct piece *piece)
+/* 0 or errno. */
+static int read_whole(int fd, char *to, uint64_t bytes, uint64_t at)
 {
-    const struct image_source *from = &s->built->sources[piece->source];
-    struct open_file *f = &s->files[piece->source];
-    char *to = s->ring[piece->chunk % SOURCE_RING] + piece->chunk_off;
-    uint64_t done = 0;
-    int error;
-
-    pthread_mutex_lock(&f->lock);
-    open_once(f, from);
-    error = f->error;
-    const int fd = f->fd;
-    pthread_mutex_unlock(&f->lock);
-    while (!error && done < piece->size) {
-        const ssize_t n = pread(fd, to + done, piece->size - done, (off_t)(from->offset + piece->file_off + done));
+    for (uint64_t done = 0; done < bytes;) {
+        const ssize_t n = pread(fd, to + done, bytes - done, (off_t)(at + done));
         if (n > 0)
             done += (uint64_t)n;
         else if (n == 0)
-            error = ESTALE; /* shorter than it was */
+            return ESTALE; /* shorter than it was */
         else if (errno != EINTR)
-            error = errno;
+            return errno;
     }
-    /* To the next file's place, too: the same files give the same chunks. */
+    return 0;
+}
+
+/* 0 or errno. */
+static int write_whole(int fd, const char *from, uint64_t bytes, uint64_t at)
+{
+    for (uint64_t done = 0; done < bytes;) {
+        const ssize_t n = pwrite(fd, from + done, bytes - done, (off_t)(at + done));
+        if (n > 0)
+            done += (uint64_t)n;
+        else if (n == 0)
+            return ENOSPC;
+        else if (errno != EINTR)
+            return errno;
+    }
+    return 0;
+}
+
+/* Bytes that it has in the chunk: to the next file's place, too, with zeros, for the same files give the same chunks. */
+static uint64_t read_piece(struct source *s, const struct piece *piece, char *to)
+{
+    const struct image_source *from = &s->built->sources[piece->source];
+    struct open_file *f = &s->files[piece->source];
     const uint64_t end = piece->chunk_off + piece->size, gap = from->size ? -end & 7 : 8;
-    memset(to + done, 0, piece->size - done + gap);
+    int failed = 0;
+
+    pthread_mutex_lock(&f->lock);
+    open_once(s, f, from);
+    const int fd = f->fd, copy = f->copy;
+    int error = f->error;
+    pthread_mutex_unlock(&f->lock);
+    if (!error)
+        error = read_whole(fd, to, piece->size, from->offset + piece->file_off);
+    memset(error ? to : to + piece->size, 0, error ? piece->size + gap : gap);
+    if (!error && copy >= 0 && !has_failed(s))
+        failed = write_whole(copy, to, piece->size, piece->file_off);
+    if (failed)
+        fail_writing(s, from->node, failed);
     pthread_mutex_lock(&f->lock);
     if (error && !f->error)
         f->error = error;
     if (--f->left == 0 && f->fd >= 0)
-        close_last(f, from);
+        close_last(s, f, from);
     pthread_mutex_unlock(&f->lock);
+    return piece->size + gap;
 }
 
-/* Chunks are used over and over, and all of them: large pages are a thousand faults less for each. */
-void *chunk_new(void)
+/* --- chunks ------------------------------------------------------------------------------------------------------ */
+
+/* They are used over and over, and all of them: large pages are a thousand faults less. */
+void *chunks_new(uint64_t chunk, unsigned count, size_t *stride)
 {
-    const size_t huge = (size_t)2 << 20;
+    const size_t huge = (size_t)2 << 20, page = 4096;
     void *p;
 
-    if (posix_memalign(&p, huge, SOURCE_CHUNK + huge) != 0)
+    *stride = chunk + page;
+    const size_t bytes = (count * *stride + huge - 1) / huge * huge;
+    if (posix_memalign(&p, huge, bytes) != 0)
         memory_check(NULL);
-    madvise(p, SOURCE_CHUNK, MADV_HUGEPAGE);
+    madvise(p, bytes, MADV_HUGEPAGE);
     return p;
 }
 
-static void digest(const void *chunk, uint64_t bytes, XXH128_canonical_t *out)
+/* Behind its bytes. True where it is what a packed image says, if it comes from one. */
+static bool end_chunk(struct source *s, struct chunk_digest *digest, uint64_t n)
 {
-    XXH128_canonicalFromHash(out, XXH3_128bits(chunk, bytes));
+    uint8_t *end = (uint8_t *)slot(s, n) + chunk_bytes(s->built->data_size, s->chunk, n);
+
+    chunk_digest_end(digest, end);
+    return !s->built->digests || memcmp(end, s->built->digests[n], CHUNK_DIGEST) == 0;
 }
 
-bool chunk_is_whole(const void *chunk, uint64_t bytes)
-{
-    XXH128_canonical_t is;
+static void *work(void *arg), *work_bundle(void *arg);
 
-    digest(chunk, bytes, &is);
-    return memcmp(is.digest, (const char *)chunk + bytes, CHUNK_DIGEST) == 0;
+/* As many threads as that, if there are not. The lock is held. */
+static void have_threads(struct source *s, unsigned count)
+{
+    if (count > s->thread_most)
+        count = s->thread_most;
+    while (s->thread_count < count && !s->stop &&
+           pthread_create(&s->threads[s->thread_count], NULL, s->built->bundle ? work_bundle : work, s) == 0)
+        s->thread_count++;
 }
 
-/* All pieces of the chunk are read: true where it is what a packed image says, if it comes from one. */
-static bool end_chunk(struct source *s, uint64_t n)
+static bool read_chunk(struct source *s, struct chunk_digest *digest, uint64_t n)
 {
-    char *chunk = s->ring[n % SOURCE_RING];
-    const uint64_t bytes = chunk_bytes(s->built->data_size, n);
-    XXH128_canonical_t is;
+    const long before = parallel_sleeps();
+    bool all = false;
 
-    digest(chunk, bytes, &is);
-    memcpy(chunk + bytes, is.digest, CHUNK_DIGEST);
-    return !s->built->digests || memcmp(is.digest, s->built->digests[n], CHUNK_DIGEST) == 0;
-}
-
-static void *work(void *arg)
-{
-    struct source *s = arg;
-
-    pthread_mutex_lock(&s->lock);
-    for (;;) {
-        const size_t at = s->next_piece;
-        if (s->stop || at == s->piece_count)
-            break;
-        const struct piece *piece = &s->pieces[at];
-        if (piece->chunk >= s->released + SOURCE_RING) {
-            pthread_cond_wait(&s->moved, &s->lock);
+    chunk_digest_begin(digest);
+    for (size_t i = s->first[n]; i < s->first[n + 1] && !is_stopped(s); i++) {
+        char *to = slot(s, n) + s->pieces[i].chunk_off;
+        /* What was just read is in the processor's cache. */
+        chunk_digest_add(digest, to, read_piece(s, &s->pieces[i], to));
+        /* A file system that has to be waited for can answer many at once. */
+        if (all || parallel_sleeps() - before <= SLEEPS)
             continue;
-        }
-        s->next_piece++;
+        pthread_mutex_lock(&s->lock);
+        have_threads(s, SOURCE_THREADS);
         pthread_mutex_unlock(&s->lock);
-        read_piece(s, piece);
-        if (__atomic_sub_fetch(&s->left[piece->chunk], 1, __ATOMIC_ACQ_REL) == 0) {
-            const bool right = end_chunk(s, piece->chunk);
-            pthread_mutex_lock(&s->lock);
-            s->wrong += !right;
-            s->ready[piece->chunk] = true;
-            pthread_cond_broadcast(&s->moved);
-        } else {
-            pthread_mutex_lock(&s->lock);
-        }
+        all = true;
     }
-    pthread_mutex_unlock(&s->lock);
-    return NULL;
+    return end_chunk(s, digest, n);
+}
+
+/* The lock is held. */
+static void chunk_is_ready(struct source *s, uint64_t n, bool right)
+{
+    s->wrong += !right;
+    s->ready[n] = true;
+    pthread_cond_signal(&s->filled);
 }
 
 /* --- bundles ---------------------------------------------------------------------------------------------------- */
+
+/* An archive is read from its beginning to its end, by one thread. */
+struct unpacking {
+    struct source *s;
+    struct chunk_digest *digest;
+};
 
 /* A chunk's place in the ring is free. False where nobody wants it any more. */
 static bool wait_for_room(struct source *s, uint64_t chunk)
 {
     pthread_mutex_lock(&s->lock);
-    while (!s->stop && chunk >= s->released + SOURCE_RING)
-        pthread_cond_wait(&s->moved, &s->lock);
+    while (!s->stop && chunk >= s->released + s->ring_size)
+        pthread_cond_wait(&s->freed, &s->lock);
     const bool wanted = !s->stop;
     pthread_mutex_unlock(&s->lock);
     return wanted;
 }
 
 /* The next bytes of the contents; zeros where `data` is NULL. 0, or 1 where nobody wants them any more. */
-static int fill(struct source *s, const void *data, uint64_t bytes)
+static int fill(struct unpacking *u, const void *data, uint64_t bytes)
 {
+    struct source *s = u->s;
     const char *from = data;
 
     while (bytes) {
-        const uint64_t chunk = s->filled / SOURCE_CHUNK, at = s->filled % SOURCE_CHUNK;
-        const uint64_t size = chunk_bytes(s->built->data_size, chunk);
+        const uint64_t chunk = s->packed / s->chunk, at = s->packed % s->chunk;
+        const uint64_t size = chunk_bytes(s->built->data_size, s->chunk, chunk);
         const uint64_t n = bytes < size - at ? bytes : size - at;
-        if (at == 0 && !wait_for_room(s, chunk))
-            return 1;
+        char *to = slot(s, chunk) + at;
+        if (at == 0) {
+            if (!wait_for_room(s, chunk))
+                return 1;
+            chunk_digest_begin(u->digest);
+        }
         if (from)
-            memcpy(s->ring[chunk % SOURCE_RING] + at, from, n);
+            memcpy(to, from, n);
         else
-            memset(s->ring[chunk % SOURCE_RING] + at, 0, n);
+            memset(to, 0, n);
+        chunk_digest_add(u->digest, to, n);
         from += from ? n : 0;
-        s->filled += n;
+        s->packed += n;
         bytes -= n;
         if (at + n < size)
             continue;
-        end_chunk(s, chunk);
+        end_chunk(s, u->digest, chunk);
         pthread_mutex_lock(&s->lock);
-        s->ready[chunk] = true;
-        pthread_cond_broadcast(&s->moved);
+        chunk_is_ready(s, chunk, true);
         pthread_mutex_unlock(&s->lock);
     }
     return 0;
@@ -257,46 +350,80 @@ static int fill(struct source *s, const void *data, uint64_t bytes)
 
 static int put(void *arg, size_t source, uint64_t offset, const void *data, size_t bytes)
 {
-    struct source *s = arg;
+    struct unpacking *u = arg;
+    const struct source *s = u->s;
 
-    return fill(s, NULL, s->built->sources[source].data + offset - s->filled) ?: fill(s, data, bytes);
+    return fill(u, NULL, s->built->sources[source].data + offset - s->packed) ?: fill(u, data, bytes);
 }
 
-/* An archive is read from its beginning to its end, by one thread. Where that fails chunks are still waited for. */
+/* Where reading fails chunks are still waited for. */
 static void *work_bundle(void *arg)
 {
     struct source *s = arg;
+    struct unpacking u = {s, chunk_digest_new()};
 
-    if (bundle_read(s->built->bundle, put, s, &s->broken) <= 0)
-        fill(s, NULL, s->built->data_size - s->filled);
+    if (bundle_read(s->built->bundle, put, &u, &s->broken) <= 0)
+        fill(&u, NULL, s->built->data_size - s->packed);
+    chunk_digest_free(u.digest);
+    return NULL;
+}
+
+/* --- threads ----------------------------------------------------------------------------------------------------- */
+
+static void *work(void *arg)
+{
+    struct source *s = arg;
+    struct chunk_digest *digest = chunk_digest_new();
+
+    pthread_mutex_lock(&s->lock);
+    while (!s->stop && s->next < s->chunks) {
+        if (s->next >= s->released + s->ring_size) {
+            pthread_cond_wait(&s->freed, &s->lock);
+            continue;
+        }
+        const uint64_t n = s->next++;
+        pthread_mutex_unlock(&s->lock);
+        const bool right = read_chunk(s, digest, n);
+        pthread_mutex_lock(&s->lock);
+        chunk_is_ready(s, n, right);
+    }
+    pthread_mutex_unlock(&s->lock);
+    chunk_digest_free(digest);
     return NULL;
 }
 
 /* ---------------------------------------------------------------------------------------------------------------- */
 
-struct source *source_start(const struct built *built, void (*idle)(void))
+struct source *source_start(const struct built *built, uint64_t chunk, const struct source_copy *copy,
+                            void (*idle)(void))
 {
     struct source *s = memory_new(1, sizeof *s);
 
     s->built = built;
+    s->chunk = chunk;
+    s->copy = copy ? *copy : (struct source_copy){0};
     s->idle = idle;
-    s->chunks = (built->data_size + SOURCE_CHUNK - 1) / SOURCE_CHUNK;
-    s->left = memory_new(s->chunks, sizeof *s->left);
+    s->chunks = (built->data_size + chunk - 1) / chunk;
     s->ready = memory_new(s->chunks, sizeof *s->ready);
+    s->first = memory_new(s->chunks + 1, sizeof *s->first);
     s->files = memory_new(built->source_count, sizeof *s->files);
     for (size_t i = 0; i < built->source_count; i++) {
         pthread_mutex_init(&s->files[i].lock, NULL);
-        s->files[i].fd = -1;
+        s->files[i].fd = s->files[i].copy = -1;
     }
-    for (unsigned i = 0; i < SOURCE_RING; i++)
-        s->ring[i] = chunk_new();
+    s->ring_size = (unsigned)(SOURCE_MEMORY / chunk);
+    s->ring = chunks_new(chunk, s->ring_size, &s->stride);
     if (!built->bundle)
         cut(s);
     pthread_mutex_init(&s->lock, NULL);
-    pthread_cond_init(&s->moved, NULL);
-    while (s->thread_count < (built->bundle ? 1 : SOURCE_THREADS) &&
-           pthread_create(&s->threads[s->thread_count], NULL, built->bundle ? work_bundle : work, s) == 0)
-        s->thread_count++;
+    pthread_cond_init(&s->filled, NULL);
+    pthread_cond_init(&s->freed, NULL);
+    s->thread_most = built->bundle || s->chunks < 2 ? 1 : s->chunks < SOURCE_THREADS ? (unsigned)s->chunks : SOURCE_THREADS;
+    /* What is in memory keeps a processor busy; the others are for those who take it. */
+    const unsigned few = parallel_processors() / 2;
+    pthread_mutex_lock(&s->lock);
+    have_threads(s, few ? few : 1);
+    pthread_mutex_unlock(&s->lock);
     if (s->thread_count == 0) {
         uint32_t *bad;
         size_t count;
@@ -309,6 +436,14 @@ struct source *source_start(const struct built *built, void (*idle)(void))
     return s;
 }
 
+bool source_is_ready(struct source *s)
+{
+    pthread_mutex_lock(&s->lock);
+    const bool ready = s->ready[s->taken];
+    pthread_mutex_unlock(&s->lock);
+    return ready;
+}
+
 void *source_next(struct source *s)
 {
     pthread_mutex_lock(&s->lock);
@@ -319,20 +454,29 @@ void *source_next(struct source *s)
         until.tv_nsec += 100000000;
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
-        pthread_cond_timedwait(&s->moved, &s->lock, &until);
+        pthread_cond_timedwait(&s->filled, &s->lock, &until);
         if (s->idle)
             s->idle(); /* a file system that is slow must not keep a signal waiting */
     }
     pthread_mutex_unlock(&s->lock);
-    return s->ring[chunk % SOURCE_RING];
+    return slot(s, chunk);
 }
 
 void source_release(struct source *s)
 {
     pthread_mutex_lock(&s->lock);
     s->released++;
-    pthread_cond_broadcast(&s->moved);
+    pthread_cond_signal(&s->freed);
     pthread_mutex_unlock(&s->lock);
+}
+
+int source_failed(struct source *s, uint32_t *node)
+{
+    pthread_mutex_lock(&s->lock);
+    *node = s->failed_node;
+    const int failed = s->failed;
+    pthread_mutex_unlock(&s->lock);
+    return failed;
 }
 
 static const char *why(int error)
@@ -364,8 +508,10 @@ static void tell_bad(struct source *s, uint32_t *bad, size_t *count, char **erro
 
     for (size_t i = 0; i < s->built->source_count; i++) {
         struct open_file *f = &s->files[i];
-        if (f->fd >= 0)
+        if (f->fd >= 0 && f->fd != s->built->sources[i].fd)
             close(f->fd);
+        if (f->copy >= 0)
+            close(f->copy);
         pthread_mutex_destroy(&f->lock);
         errors[i] = f->error;
     }
@@ -385,8 +531,8 @@ static void tell_bad(struct source *s, uint32_t *bad, size_t *count, char **erro
 int source_finish(struct source *s, uint32_t **bad, size_t *count, char **error)
 {
     pthread_mutex_lock(&s->lock);
-    s->stop = 1;
-    pthread_cond_broadcast(&s->moved);
+    __atomic_store_n(&s->stop, 1, __ATOMIC_RELAXED);
+    pthread_cond_broadcast(&s->freed);
     pthread_mutex_unlock(&s->lock);
     for (unsigned i = 0; i < s->thread_count; i++)
         pthread_join(s->threads[i], NULL);
@@ -398,12 +544,12 @@ int source_finish(struct source *s, uint32_t **bad, size_t *count, char **error)
     if (!*error)
         *error = s->broken;
     pthread_mutex_destroy(&s->lock);
-    pthread_cond_destroy(&s->moved);
-    for (unsigned i = 0; i < SOURCE_RING; i++)
-        free(s->ring[i]);
+    pthread_cond_destroy(&s->filled);
+    pthread_cond_destroy(&s->freed);
+    free(s->ring);
     free(s->pieces);
+    free(s->first);
     free(s->files);
-    free(s->left);
     free(s->ready);
     free(s);
     return *error ? -1 : 0;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "facts/memory.h"
 #include "facts/mounts.h"
@@ -36,7 +37,7 @@ void plan_data(struct image_plan *p, struct tree_node *n, const char *path)
     HASH_FIND(hh, p->inodes, &key, sizeof key, same);
     p->data = memory_grow(p->data, &p->data_capacity, p->data_count + 1, sizeof *p->data);
     struct planned_data *d = &p->data[p->data_count++];
-    *d = (struct planned_data){.node = n, .path = memory_text(path), .again = same != NULL};
+    *d = (struct planned_data){.node = n, .path = memory_text(path), .again = same != NULL, .fd = -1};
     if (!same) {
         same = memory_new(1, sizeof *same);
         same->key = key;
@@ -68,8 +69,11 @@ void plan_free(struct image_plan *p)
 {
     struct planned_inode *i, *next;
 
-    for (size_t k = 0; k < p->data_count; k++)
+    for (size_t k = 0; k < p->data_count; k++) {
+        if (p->data[k].fd >= 0)
+            close(p->data[k].fd);
         free(p->data[k].path);
+    }
     for (size_t k = 0; k < p->object_count; k++)
         free(p->objects[k].soname);
     HASH_ITER(hh, p->inodes, i, next) {
@@ -340,6 +344,7 @@ static struct image_source source_of(const struct planned_data *d)
 
     return (struct image_source){
         .path = memory_text(d->path),
+        .fd = d->fd,
         .size = x->stx_size,
         .file_size = x->stx_size,
         .data = d->data,
@@ -356,9 +361,11 @@ static void write_sources(struct writer *w, struct built *out)
 {
     out->sources = memory_new(w->plan->data_count, sizeof *out->sources);
     for (size_t i = 0; i < w->plan->data_count; i++) {
-        const struct planned_data *d = &w->plan->data[i];
-        if (!d->again)
-            out->sources[out->source_count++] = source_of(d);
+        struct planned_data *d = &w->plan->data[i];
+        if (d->again)
+            continue;
+        out->sources[out->source_count++] = source_of(d);
+        d->fd = -1;
     }
 }
 

@@ -13,6 +13,7 @@ struct image_plan {
         char *path;
         uint64_t data;
         bool again; /* another name of a file that is planned already */
+        int fd;     /* the file, open; or -1: the plan's, then the source's */
     } *data;
     size_t data_count, data_capacity;
     struct planned_object {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "facts/memory.h"
+#include "facts/parallel.h"
 #include "facts/progress.h"
 #include "replayer/image/source.h"
 #include "replayer/image/tree.h"
@@ -18,10 +19,12 @@
 /* Files that are open for writing at once. */
 #define OPEN_MOST 64u
 /* Of a large file several threads copy parts. */
-#define PART SOURCE_CHUNK
+#define PART ((uint64_t)4 << 20)
 /* The kernel reads so much ahead of itself; of what is longer it is told. */
 #define READ_AHEAD ((uint64_t)128 << 10)
 #define BUFFER ((size_t)256 << 10)
+/* Sleeps that a part may take a thread by chance. */
+#define SLEEPS 1
 
 /* A file on its way. */
 struct file {
@@ -75,7 +78,7 @@ static int open_original(struct file *f)
 {
     pthread_mutex_lock(&f->lock);
     if (f->in < 0 && !f->error) {
-        f->in = tree_open(f->from->path, 0);
+        f->in = f->from->fd >= 0 ? f->from->fd : tree_open(f->from->path, 0);
         f->error = f->in < 0 ? errno : source_look(f->in, f->from);
         if (!f->error && f->from->size > READ_AHEAD)
             posix_fadvise(f->in, 0, (off_t)f->from->size, POSIX_FADV_WILLNEED);
@@ -160,7 +163,7 @@ static void end_file(struct copier *c, struct file *f)
 {
     if (f->in >= 0 && !f->error)
         f->error = source_look(f->in, f->from);
-    if (f->in >= 0)
+    if (f->in >= 0 && f->in != f->from->fd)
         close(f->in);
     c->errors[f->from - c->from.built->sources] = f->error;
     int error = f->error || has_failed(c) ? 0 : c->end(c->arg, f->node, f->out);
@@ -189,6 +192,16 @@ static struct file *take(struct copier *c, uint64_t *at, uint64_t *end)
     return f;
 }
 
+static void *work(void *arg);
+
+/* As many threads as that, if there are not. The lock is held. */
+static void have_threads(struct copier *c, unsigned count)
+{
+    while (c->thread_count < count && c->thread_count < SOURCE_THREADS &&
+           pthread_create(&c->threads[c->thread_count], NULL, work, c) == 0)
+        c->thread_count++;
+}
+
 static void *work(void *arg)
 {
     struct copier *c = arg;
@@ -205,9 +218,14 @@ static void *work(void *arg)
             break;
         struct file *f = take(c, &at, &end);
         pthread_mutex_unlock(&c->lock);
+        const long before = parallel_sleeps();
         copy_part(c, f, at, end);
+        const bool slept = parallel_sleeps() - before > SLEEPS;
         pthread_mutex_lock(&c->lock);
         c->done += end - at;
+        /* A file system that has to be waited for can answer many at once. */
+        if (slept && !c->stop)
+            have_threads(c, SOURCE_THREADS);
         if (--f->left)
             continue;
         pthread_mutex_unlock(&c->lock);
@@ -232,8 +250,9 @@ struct copier *copier_start(const struct copying *from, copy_end *end, void *arg
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->work, NULL);
     pthread_cond_init(&c->room, NULL);
-    while (c->thread_count < SOURCE_THREADS && pthread_create(&c->threads[c->thread_count], NULL, work, c) == 0)
-        c->thread_count++;
+    pthread_mutex_lock(&c->lock);
+    have_threads(c, parallel_processors());
+    pthread_mutex_unlock(&c->lock);
     if (c->thread_count)
         return c;
     copier_free(c);

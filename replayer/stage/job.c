@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,6 +69,101 @@ static double now(void)
 
 /* --- the steps -------------------------------------------------------------------------------------------------- */
 
+static void say_drifted(const char *path, const char *what)
+{
+    fprintf(stderr, "dlcache: warning: %s %s; it is left to the file system\n", path, what);
+}
+
+/* What rank 0 finds out by itself. */
+struct reading {
+    const struct options *o;
+    struct built built;
+    bool packed;
+    int status;  /* the exit status */
+    char *error; /* why it is not 0: heap */
+};
+
+/* A packed image, less what is not as it was. 0 or -1. */
+static int open_packed(struct reading *r)
+{
+    const long drifted = image_file_open(&r->built, r->o->source, &r->error) != 0 ? -1
+                         : r->o->check ? image_drop_drifted(r->built.index, say_drifted)
+                                       : 0;
+
+    if (drifted < 0) {
+        if (!r->error)
+            r->error = memory_text("no thread can be started to look at the files with");
+        return -1;
+    }
+    r->built.report.drifted = (uint64_t)drifted;
+    return 0;
+}
+
+bool job_is_own(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid();
+}
+
+/* 2 is the exit status for what cannot be read. */
+static void read_source(struct reading *r)
+{
+    const struct options *o = r->o;
+    const struct bundle_place bundle = {o->source, o->at, o->strip, o->strict};
+    struct manifest *m = NULL;
+
+    r->packed = !o->at && image_file_is(o->source);
+    if (o->copy && !job_is_own(o->source)) {
+        if (asprintf(&r->error, "%s: it is not your own file", o->source) < 0)
+            memory_check(NULL);
+        r->status = 1;
+    } else if (o->at) {
+        r->status = bundle_build(&bundle, &r->built, &r->error) ? 2 : 0;
+    } else if (r->packed) {
+        r->status = open_packed(r) ? 2 : 0;
+    } else if (!(m = manifest_load(o->source, &r->error))) {
+        r->status = 2;
+    } else if (build_image(m, o->strict, &r->built, &r->error) != 0) {
+        r->status = 1;
+    }
+    manifest_free(m);
+}
+
+/* A thread that does it while MPI starts. */
+struct ahead {
+    pthread_t thread;
+    struct reading reading;
+};
+
+static void *read_ahead(void *arg)
+{
+    read_source(arg);
+    return NULL;
+}
+
+void job_read_ahead(struct job *j)
+{
+    struct ahead *a = memory_new(1, sizeof *a);
+
+    a->reading.o = &j->o;
+    if (pthread_create(&a->thread, NULL, read_ahead, &a->reading) == 0)
+        j->ahead = a;
+    else
+        free(a);
+}
+
+static struct reading end_ahead(struct job *j)
+{
+    struct ahead *a = j->ahead;
+
+    pthread_join(a->thread, NULL);
+    const struct reading r = a->reading;
+    free(a);
+    j->ahead = NULL;
+    return r;
+}
+
 /* In the mirror a path is longer than it is. */
 static void drop_long(struct job *j)
 {
@@ -81,64 +177,25 @@ static void drop_long(struct job *j)
     free(first);
 }
 
-static void say_drifted(const char *path, const char *what)
-{
-    fprintf(stderr, "dlcache: warning: %s %s; it is left to the file system\n", path, what);
-}
-
-/* A packed image, less what is not as it was. */
-static int open_packed(struct job *j, char **error)
-{
-    const long drifted = image_file_open(&j->built, j->o.source, error) != 0 ? -1
-                         : j->o.check ? image_drop_drifted(j->built.index, say_drifted)
-                                      : 0;
-
-    if (drifted < 0) {
-        if (!*error)
-            *error = memory_text("no thread can be started to look at the files with");
-        return -1;
-    }
-    j->built.report.drifted = (uint64_t)drifted;
-    return 0;
-}
-
-bool job_is_own(const char *path)
-{
-    struct stat st;
-
-    return lstat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid();
-}
-
-/* Rank 0 alone: 2 is the exit status for what cannot be read. */
+/* Rank 0 alone: the exit status. */
 static int build(struct job *j, struct outcome *o)
 {
-    struct manifest *m = NULL;
-    char *error = NULL;
-    int status = 0;
+    struct reading r = {.o = &j->o};
 
-    const struct bundle_place bundle = {j->o.source, j->o.at, j->o.strip, j->o.strict};
-    j->packed = !j->o.at && image_file_is(j->o.source);
-    if (j->o.copy && !job_is_own(j->o.source)) {
-        outcome_fail(o, "%s: it is not your own file", j->o.source);
-        return 1;
-    }
-    if (j->o.at)
-        status = bundle_build(&bundle, &j->built, &error) ? 2 : 0;
-    else if (j->packed)
-        status = open_packed(j, &error) ? 2 : 0;
-    else if (!(m = manifest_load(j->o.source, &error)))
-        status = 2;
-    else if (build_image(m, j->o.strict, &j->built, &error) != 0)
-        status = 1;
-    if (status) {
-        outcome_fail(o, "%s", error);
+    if (j->ahead)
+        r = end_ahead(j);
+    else
+        read_source(&r);
+    j->built = r.built;
+    j->packed = r.packed;
+    if (r.status) {
+        outcome_fail(o, "%s", r.error);
     } else {
         drop_long(j);
         parts_read(o);
     }
-    manifest_free(m);
-    free(error);
-    return status;
+    free(r.error);
+    return r.status;
 }
 
 static void open_view(struct job *j, struct outcome *o)
@@ -157,18 +214,36 @@ static void open_view(struct job *j, struct outcome *o)
         outcome_fail(o, "the image that arrived is damaged: its digest is another");
 }
 
+/* The index and the parts, from the reader to every leader, in two broadcasts: each takes its time. */
 static void share_index(struct job *j)
 {
-    uint64_t sizes[2] = {j->built.index_size, j->built.data_size};
+    struct {
+        uint64_t index, data, chunk, parts[PARTS];
+    } sizes = {j->built.index_size, j->built.data_size, j->packed ? IMAGE_CHUNK : STREAM_CHUNK, {0}};
     const bool reader = j->team.rank == 0;
 
-    team_broadcast(&j->team, sizes, sizeof sizes);
-    j->built.index_size = sizes[0];
-    j->built.data_size = sizes[1];
-    if (!reader)
-        j->built.index = memory_check(malloc(sizes[0]));
-    team_broadcast(&j->team, j->built.index, sizes[0]);
-    parts_share(&j->team);
+    parts_sizes(sizes.parts);
+    team_broadcast(&j->team, &sizes, sizeof sizes);
+    j->built.index_size = sizes.index;
+    j->built.data_size = sizes.data;
+    j->chunk = sizes.chunk;
+    if (j->team.nodes == 1)
+        return;
+    uint64_t bytes = sizes.index;
+    for (size_t i = 0; i < PARTS; i++)
+        bytes += sizes.parts[i];
+    char *all = memory_check(malloc(bytes));
+    if (reader) {
+        memcpy(all, j->built.index, sizes.index);
+        parts_put(all + sizes.index);
+    }
+    team_broadcast(&j->team, all, bytes);
+    if (!reader) {
+        parts_take(sizes.parts, all + sizes.index);
+        j->built.index = memory_check(malloc(sizes.index));
+        memcpy(j->built.index, all, sizes.index);
+    }
+    free(all);
 }
 
 /* A stage of the same image that nobody has changed since, and that a program started here will take. */
@@ -236,55 +311,111 @@ static void soften(struct job *j, struct outcome *o)
     *o = (struct outcome){0};
 }
 
-static void lay_chunk(struct job *j, const char *chunk, uint64_t bytes, struct outcome *o)
+/* Bytes that are looked at, and written, before the next ones are: they are in the processor's cache then. */
+#define AT_ONCE ((uint64_t)256 << 10)
+
+/* A chunk that came from another node is compared with its digest while it is laid down: where they differ there will be
+ * no stage. The reader has just computed it: no `digest`. */
+static void lay_chunk(struct job *j, struct chunk_digest *digest, const char *chunk, uint64_t bytes,
+                      struct outcome *o)
 {
+    uint8_t is[CHUNK_DIGEST];
+
     if (!j->laydown || o->failed)
         return;
-    /* The reader has just computed it. */
-    if (j->team.rank == 0 || chunk_is_whole(chunk, bytes))
-        laydown_data(j->laydown, chunk, bytes, o);
-    else
-        outcome_fail(o, "contents arrived damaged: they are not what their digest says");
+    if (digest)
+        chunk_digest_begin(digest);
+    for (uint64_t at = 0, n; at < bytes && !o->failed; at += n) {
+        n = bytes - at < AT_ONCE ? bytes - at : AT_ONCE;
+        if (digest)
+            chunk_digest_add(digest, chunk + at, n);
+        laydown_data(j->laydown, chunk + at, n, o);
+    }
+    if (digest && !o->failed) {
+        chunk_digest_end(digest, is);
+        if (memcmp(is, chunk + bytes, CHUNK_DIGEST) != 0)
+            outcome_fail(o, "contents arrived damaged: they are not what their digest says");
+    }
     soften(j, o);
+}
+
+/* The contents' way through this node. */
+struct stream {
+    struct job *j;
+    struct source *source;       /* the reader's; else NULL */
+    bool copied;                 /* whoever reads also lays down */
+    struct chunk_digest *digest; /* of those who do not read */
+    char *own[2];                /* theirs: chunks */
+    char *chunk;                 /* the last one that was sent, and is not laid down yet; NULL: none */
+    uint64_t bytes;              /* its size */
+    struct carried sent;
+    struct outcome *o;
+};
+
+/* The chunk has been sent; and is laid down. */
+static void end_chunk(struct stream *s)
+{
+    if (!s->chunk)
+        return;
+    if (s->j->team.nodes > 1)
+        team_wait_chunk(&s->j->team, &s->sent);
+    if (!s->copied)
+        lay_chunk(s->j, s->digest, s->chunk, s->bytes, s->o);
+    if (s->source)
+        source_release(s->source);
+    s->chunk = NULL;
+}
+
+static void next_chunk(struct stream *s, uint64_t n, uint64_t bytes)
+{
+    struct carried sent;
+
+    /* Nothing to send yet: nothing holds up what is on its way. */
+    if (s->source && s->chunk && !source_is_ready(s->source))
+        end_chunk(s);
+    char *chunk = s->source ? source_next(s->source) : s->own[n % 2];
+    if (s->j->team.nodes > 1)
+        team_broadcast_begin(&s->j->team, &sent, chunk, bytes + CHUNK_DIGEST);
+    end_chunk(s);
+    s->chunk = chunk;
+    s->bytes = bytes;
+    s->sent = sent;
+}
+
+/* Where somebody failed, the rest is in vain. What the reader's threads could not write they tell later. */
+static bool goes_on(const struct stream *s)
+{
+    uint32_t node;
+
+    return !s->o->failed && (!s->source || s->j->o.soft || !source_failed(s->source, &node));
 }
 
 /* The contents, from the reader through every leader into its mirror: while a chunk is on its way, the next one is
  * read, and the last one is laid down. */
-static void stream(struct job *j, struct source *source, struct outcome *o)
+static void stream(struct job *j, struct source *source, uint64_t chunk, bool copied, struct outcome *o)
 {
-    const uint64_t total = j->built.data_size;
-    char *own[2] = {NULL, NULL}, *laying = NULL;
-    uint64_t laying_bytes = 0;
+    struct stream s = {.j = j, .source = source, .copied = copied, .o = o};
+    const uint64_t total = j->built.data_size, now_and_then = ((uint64_t)256 << 20) / chunk;
+    size_t stride;
+    char *own = source ? NULL : chunks_new(chunk, 2, &stride);
 
-    for (int i = 0; i < 2 && !source; i++)
-        own[i] = chunk_new();
-    for (uint64_t at = 0, n = 0; at < total; at += SOURCE_CHUNK, n++) {
-        const uint64_t bytes = chunk_bytes(total, n);
-        char *chunk = source ? source_next(source) : own[n % 2];
-        struct carried sent;
-        if (j->team.nodes > 1)
-            team_broadcast_begin(&j->team, &sent, chunk, bytes + CHUNK_DIGEST);
-        if (laying)
-            lay_chunk(j, laying, laying_bytes, o);
-        if (j->team.nodes > 1)
-            team_wait_chunk(&j->team, &sent);
-        /* The chunk before is laid down, and has been sent. */
-        if (laying && source)
-            source_release(source);
-        laying = chunk;
-        laying_bytes = bytes;
+    for (int i = 0; i < 2 && own; i++)
+        s.own[i] = own + i * stride;
+    s.digest = source ? NULL : chunk_digest_new();
+    for (uint64_t at = 0, n = 0; at < total; at += chunk, n++) {
+        const uint64_t bytes = chunk_bytes(total, chunk, n);
+        next_chunk(&s, n, bytes);
         if (j->team.rank == 0)
             progress_bytes_at(at + bytes, total, j->nodes_text);
         team_look();
-        /* Now and then: where somebody failed, the rest is in vain. */
-        if (n % 64 == 63 && !team_least(&j->team, !o->failed))
+        if (n % now_and_then == now_and_then - 1 && !team_least(&j->team, goes_on(&s)))
             break;
     }
-    if (laying)
-        lay_chunk(j, laying, laying_bytes, o);
+    end_chunk(&s);
     progress_end();
-    free(own[0]);
-    free(own[1]);
+    if (s.digest)
+        chunk_digest_free(s.digest);
+    free(own);
 }
 
 static void share_bad(struct job *j, uint32_t *bad, size_t bad_count, struct outcome *o)
@@ -306,7 +437,7 @@ static void share_bad(struct job *j, uint32_t *bad, size_t bad_count, struct out
 static void lay_contents(struct job *j, struct outcome *o)
 {
     struct source *source = NULL;
-    uint32_t *bad = NULL;
+    uint32_t *bad = NULL, node;
     size_t bad_count = 0;
     char *error = NULL;
 
@@ -315,13 +446,21 @@ static void lay_contents(struct job *j, struct outcome *o)
             return; /* nobody wants them */
         laydown_copied(j->laydown, &bad, &bad_count, o);
     } else {
-        if (j->team.rank == 0 && !(source = source_start(&j->built, team_look)))
+        const bool files = !j->packed && !j->built.bundle;
+        const struct source_copy copy = {laydown_open, laydown_end, j->laydown};
+        const uint64_t chunk = j->chunk;
+        const bool copied = j->team.rank == 0 && j->laydown && files;
+        if (j->team.rank == 0 && !(source = source_start(&j->built, chunk, copied ? &copy : NULL, team_look)))
             outcome_fail(o, "no thread can be started to read with");
         if (!team_least(&j->team, j->team.rank != 0 || source))
             return;
-        stream(j, source, o);
+        stream(j, source, chunk, copied, o);
+        const int failed = source ? source_failed(source, &node) : 0;
         if (source && source_finish(source, &bad, &bad_count, &error) != 0)
             outcome_fail(o, "%s", error);
+        else if (failed)
+            laydown_failed(j->laydown, node, failed, o);
+        soften(j, o);
         free(error);
     }
     share_bad(j, bad, bad_count, o);
@@ -432,9 +571,8 @@ static int work(struct job *j, struct outcome *o)
     if (!team_agree(&j->team, o))
         return 1;
     if (j->team.leader) {
-        const bool all_reuse = team_least(&j->team, j->reuse) == 1;
         j->reused = team_sum(&j->team, j->reuse);
-        if (!all_reuse)
+        if (j->reused < j->team.nodes)
             lay_contents(j, o);
         if (!o->failed)
             finish(j, o);
@@ -471,6 +609,11 @@ int job_stage(struct job *j, struct outcome *o)
 
 void job_free(struct job *j)
 {
+    if (j->ahead) {
+        struct reading r = end_ahead(j);
+        built_free(&r.built);
+        free(r.error);
+    }
     to_abandon = NULL;
     team_interrupted = NULL;
     team_broken = NULL;

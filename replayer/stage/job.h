@@ -19,13 +19,18 @@ struct job {
     struct view view;        /* of the image */
     struct laydown *laydown; /* leaders that do not reuse what they have */
     char nodes_text[24];     /* "4 nodes" */
+    uint64_t chunk;          /* in which contents are sent: bytes */
     bool reuse, committed;   /* this node's stage was there already; this process has put it there */
     bool native;             /* this node could not; its programs start natively (--soft) */
     int reused, natives;     /* nodes */
     bool packed;             /* from an image */
-    bool drifted;
+    struct ahead *ahead;     /* the source is being read already; or NULL */
     double started;
 };
+
+/* Begins to read the manifest, or whatever it is, and to look at what it names; job_stage goes on with that where this
+ * is rank 0. `o` is filled in, and stays. */
+void job_read_ahead(struct job *j);
 
 /* All ranks. 0 where every node has its stage; otherwise none has it: the exit status of the program, and *o says why, the
  * same for all. Catches signals, until job_free, so that nothing half done is left. */

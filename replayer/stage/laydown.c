@@ -285,8 +285,21 @@ static bool is_linked(const struct laydown *l, size_t file)
            (file + 1 < l->file_count && nodes[l->files[file + 1]].data == data);
 }
 
-/* A file has its contents. In any thread. 0 or errno. */
-static int end_file(void *arg, uint32_t node, int fd)
+int laydown_open(void *arg, uint32_t node)
+{
+    const struct laydown *l = arg;
+    const uint32_t made = l->made[file_of(l, node)];
+    char path[PATH_MAX];
+
+    memcpy(path, l->path, l->root_len);
+    if (!made || image_path(l->im, made, path + l->root_len, sizeof path - l->root_len) < 0) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    return open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+}
+
+int laydown_end(void *arg, uint32_t node, int fd)
 {
     struct laydown *l = arg;
     const struct dlc_node *n = &l->im->nodes[node];
@@ -325,7 +338,7 @@ struct laydown *laydown_begin(const struct place *place, const struct view *view
 
     if (mkdir(path_of(l, 0), 0700) != 0)
         fail(o, path_of(l, 0), errno);
-    if (from && !o->failed && !(l->copier = copier_start(from, end_file, l)))
+    if (from && !o->failed && !(l->copier = copier_start(from, laydown_end, l)))
         outcome_fail(o, "no thread can be started to read with");
     uint32_t *room = memory_new(im->node_count, sizeof *room);
     for (uint32_t i = 0; i < im->node_count && !o->failed; i++)
@@ -333,6 +346,11 @@ struct laydown *laydown_begin(const struct place *place, const struct view *view
             make_names(l, i, room, o);
     free(room);
     return l;
+}
+
+void laydown_failed(struct laydown *l, uint32_t node, int error, struct outcome *o)
+{
+    fail(o, path_of(l, node), error);
 }
 
 void laydown_copied(struct laydown *l, uint32_t **bad, size_t *count, struct outcome *o)
@@ -349,7 +367,7 @@ void laydown_copied(struct laydown *l, uint32_t **bad, size_t *count, struct out
 static void close_file(struct laydown *l, struct outcome *o)
 {
     const uint32_t node = l->files[l->file];
-    int error = end_file(l, node, l->fd);
+    int error = laydown_end(l, node, l->fd);
 
     if (close(l->fd) != 0 && !error)
         error = errno;

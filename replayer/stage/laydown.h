@@ -20,6 +20,12 @@ struct laydown *laydown_begin(const struct place *place, const struct view *view
 /* Waits for what is copied. *bad, *count: as source_finish. */
 void laydown_copied(struct laydown *l, uint32_t **bad, size_t *count, struct outcome *o);
 
+/* By others, in any thread, as source_copy has them: a file's contents, instead of laydown_data. */
+int laydown_open(void *l, uint32_t node);
+int laydown_end(void *l, uint32_t node, int fd);
+/* In the main thread: what they said of it. */
+void laydown_failed(struct laydown *l, uint32_t node, int error, struct outcome *o);
+
 /* The next bytes of the contents, in order. */
 void laydown_data(struct laydown *l, const void *data, uint64_t bytes, struct outcome *o);
 

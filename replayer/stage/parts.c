@@ -24,7 +24,7 @@ static struct part {
     {"libdlcache-audit.so", STAGE_AUDIT, 0500, NULL, 0},
 };
 
-#define PARTS (sizeof parts / sizeof *parts)
+_Static_assert(sizeof parts / sizeof *parts == PARTS, "parts.h");
 
 static void read_part(struct part *p, struct outcome *o)
 {
@@ -51,19 +51,26 @@ void parts_read(struct outcome *o)
         read_part(&parts[i], o);
 }
 
-void parts_share(const struct team *t)
+void parts_sizes(uint64_t sizes[PARTS])
 {
-    uint64_t sizes[PARTS];
-
     for (size_t i = 0; i < PARTS; i++)
         sizes[i] = parts[i].bytes;
-    team_broadcast(t, sizes, sizeof sizes);
+}
+
+void parts_put(char *to)
+{
     for (size_t i = 0; i < PARTS; i++) {
-        if (t->rank != 0) {
-            parts[i].bytes = sizes[i];
-            parts[i].data = memory_check(malloc(sizes[i] + 1));
-        }
-        team_broadcast(t, parts[i].data, parts[i].bytes);
+        memcpy(to, parts[i].data, parts[i].bytes);
+        to += parts[i].bytes;
+    }
+}
+
+void parts_take(const uint64_t sizes[PARTS], const char *from)
+{
+    for (size_t i = 0; i < PARTS; i++) {
+        parts[i].bytes = sizes[i];
+        parts[i].data = memory_bytes(from, sizes[i]);
+        from += sizes[i];
     }
 }
 

@@ -6,12 +6,15 @@
 #include <stdint.h>
 
 #include "replayer/stage/place.h"
-#include "replayer/stage/team.h"
 
 /* Rank 0. */
 void parts_read(struct outcome *o);
-/* The leaders. */
-void parts_share(const struct team *t);
+/* Their sizes, in bytes; rank 0. */
+#define PARTS 3u
+void parts_sizes(uint64_t sizes[PARTS]);
+/* All of them, one behind the other: of rank 0; for the other leaders. */
+void parts_put(char *to);
+void parts_take(const uint64_t sizes[PARTS], const char *from);
 /* Bytes that they take in a file system with pages of 4 KiB. */
 uint64_t parts_bytes(void);
 /* The stage that is at `dir` has the same ones. */

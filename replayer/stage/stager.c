@@ -10,11 +10,12 @@
 #include "replayer/attach/probe.h"
 #include "replayer/stage/job.h"
 
-/* MPI, started; NULL where it cannot be loaded, which is said. Its own libraries want its symbols. */
+/* MPI, started; NULL where it cannot be loaded, which is said. Its own libraries want its symbols; most of theirs are
+ * never called. */
 static const struct carrier *start_mpi(void)
 {
     char *library = locate(CARRIER_LIBRARY);
-    void *handle = library ? dlopen(library, RTLD_NOW | RTLD_GLOBAL) : NULL;
+    void *handle = library ? dlopen(library, RTLD_LAZY | RTLD_GLOBAL) : NULL;
     const struct carrier *carrier = handle ? dlsym(handle, CARRIER_SYMBOL) : NULL;
 
     if (carrier)
@@ -53,6 +54,8 @@ int main(int argc, char **argv)
         return status;
     /* What reads a copy of its own needs nobody. */
     const bool alone = j.o.copy || team_is_alone(environ);
+    if (!alone && team_seems_first(environ))
+        job_read_ahead(&j);
     const struct carrier *carrier = alone ? NULL : start_mpi();
     if (!alone && !carrier)
         return 1;

@@ -65,6 +65,18 @@ bool team_is_alone(char *const *envp)
     return one && (!env_value(envp, "PMIX_RANK") || env_value(envp, "OMPI_COMM_WORLD_SIZE"));
 }
 
+bool team_seems_first(char *const *envp)
+{
+    static const char *const ranks[] = {"PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK"};
+
+    for (size_t i = 0; i < sizeof ranks / sizeof *ranks; i++) {
+        const char *rank = env_value(envp, ranks[i]);
+        if (rank)
+            return strcmp(rank, "0") == 0;
+    }
+    return false;
+}
+
 /* Until it is done. `longest`: of a nap, nanoseconds. */
 static void wait_napping(const struct team *t, struct carried *c, long longest)
 {
@@ -85,7 +97,7 @@ static void wait_napping(const struct team *t, struct carried *c, long longest)
 
 static void wait_for(const struct team *t, struct carried *c)
 {
-    wait_napping(t, c, 5000000);
+    wait_napping(t, c, 1000000);
 }
 
 void team_wait_chunk(const struct team *t, struct carried *c)

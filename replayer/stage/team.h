@@ -38,6 +38,9 @@ bool team_is_torn(int size, struct outcome *o);
 /* The launcher has started this process alone, and says so in its environment. Where it says nothing only MPI knows. */
 bool team_is_alone(char *const *envp);
 
+/* It says that this process is rank 0 of several. MPI may see it otherwise. */
+bool team_seems_first(char *const *envp);
+
 /* Of all ranks that the carrier has; NULL: of this one. From now on an error of MPI is told, team_broken is called,
  * and all of them end with status 1. */
 void team_begin(struct team *t, const struct carrier *carrier);

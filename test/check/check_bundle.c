@@ -10,7 +10,7 @@
 #include "replayer/image/source.h"
 #include "test/check/suites.h"
 
-#define BIG (SOURCE_CHUNK + 100)
+#define BIG (IMAGE_CHUNK + 100)
 
 static char dir[64], archive[96];
 static struct built built;
@@ -45,18 +45,24 @@ static void teardown(void)
 /* Takes all chunks; what source_finish says. */
 static int take(char *into, char **error)
 {
-    struct source *s = source_start(&built, NULL);
+    struct source *s = source_start(&built, IMAGE_CHUNK, NULL, NULL);
+    struct chunk_digest *digest = chunk_digest_new();
+    uint8_t is[CHUNK_DIGEST];
     uint32_t *bad;
     size_t count;
 
     ck_assert_ptr_nonnull(s);
-    for (uint64_t n = 0; n * SOURCE_CHUNK < built.data_size; n++) {
-        const uint64_t bytes = chunk_bytes(built.data_size, n);
+    for (uint64_t n = 0; n * IMAGE_CHUNK < built.data_size; n++) {
+        const uint64_t bytes = chunk_bytes(built.data_size, IMAGE_CHUNK, n);
         const char *chunk = source_next(s);
-        ck_assert(chunk_is_whole(chunk, bytes));
-        memcpy(into + n * SOURCE_CHUNK, chunk, bytes);
+        chunk_digest_begin(digest);
+        chunk_digest_add(digest, chunk, bytes);
+        chunk_digest_end(digest, is);
+        ck_assert_mem_eq(chunk + bytes, is, CHUNK_DIGEST);
+        memcpy(into + n * IMAGE_CHUNK, chunk, bytes);
         source_release(s);
     }
+    chunk_digest_free(digest);
     const int rc = source_finish(s, &bad, &count, error);
     ck_assert_uint_eq(count, 0);
     free(bad);
@@ -97,7 +103,7 @@ END_TEST
 
 START_TEST(test_ended_early)
 {
-    struct source *s = source_start(&built, NULL);
+    struct source *s = source_start(&built, STREAM_CHUNK, NULL, NULL);
     char *error;
     uint32_t *bad;
     size_t count;

@@ -16,5 +16,6 @@ Suite *suite_diff(void);
 Suite *suite_input(void);
 Suite *suite_show(void);
 Suite *suite_spool(void);
+Suite *suite_stage(void);
 
 #endif

@@ -153,3 +153,24 @@ class StageCase(Case):
     def in_private(self, script, *args, status=0):
         """sh, in a mount name space of its own."""
         return self.run_command(["unshare", "-m", "sh", "-ec", script, DLCACHE, *args], status=status)
+
+    def nodes(self, manifest, places, before="", ranks=2, after=":"):
+        """One rank a node, each with a tmpfs on self.place; what each of them wrote: (status, stdout, stderr)."""
+        out = self.path("rank")
+        script = """
+            RANK=${PMI_RANK:-$OMPI_COMM_WORLD_RANK}
+            mount -t tmpfs none "$1"
+            %s
+            status=0; "$0" stage --dir "$2" "$3" >$4.out.$RANK 2>$4.err.$RANK || status=$?
+            D=$(cat $4.out.0); %s
+            echo $status >$4.status.$RANK""" % (before, after)
+        self.run_command([MPIEXEC, "-n", str(ranks), "unshare", "-m", "sh", "-ec", script, DLCACHE, self.place,
+                          places, manifest, out])
+        answers = []
+        for rank in range(ranks):
+            texts = []
+            for what in ("status", "out", "err"):
+                with open("%s.%s.%d" % (out, what, rank)) as f:
+                    texts.append(f.read())
+            answers.append((int(texts[0]), texts[1], texts[2]))
+        return answers

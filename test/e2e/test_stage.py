@@ -2,6 +2,7 @@
 
 A simulated node is a rank in a mount name space of its own with a tmpfs of its own on the place: the stager tells
 nodes apart by the place's device number."""
+import glob
 import json
 import os
 import re
@@ -35,27 +36,6 @@ class Ranks(StageCase):
                 f.write("one\n")
             self.dlcache("unstage", d)
         self.assertEqual(self.names(), [])
-
-    def nodes(self, manifest, places, before="", ranks=2, after=":"):
-        """One rank a node, each with a tmpfs on self.place; what each of them wrote: (status, stdout, stderr)."""
-        out = self.path("rank")
-        script = """
-            RANK=${PMI_RANK:-$OMPI_COMM_WORLD_RANK}
-            mount -t tmpfs none "$1"
-            %s
-            status=0; "$0" stage --dir "$2" "$3" >$4.out.$RANK 2>$4.err.$RANK || status=$?
-            D=$(cat $4.out.0); %s
-            echo $status >$4.status.$RANK""" % (before, after)
-        self.run_command([MPIEXEC, "-n", str(ranks), "unshare", "-m", "sh", "-ec", script, DLCACHE, self.place,
-                          places, manifest, out])
-        answers = []
-        for rank in range(ranks):
-            texts = []
-            for what in ("status", "out", "err"):
-                with open("%s.%s.%d" % (out, what, rank)) as f:
-                    texts.append(f.read())
-            answers.append((int(texts[0]), texts[1], texts[2]))
-        return answers
 
     def test_two_nodes(self):
         path = self.file("f", "one\n")
@@ -449,18 +429,29 @@ class Contents(StageCase):
         with open(big, "r+b") as f:
             f.seek(299 << 20)
             f.write(b"end")
-        d, said = self.staged(self.manifest([*paths, big]), ranks=2)
+        manifest = self.manifest([*paths, big])
+        d, said = self.staged(manifest, ranks=2)
         self.assertRegex(said, r"staged 7 files, 331\.\d MB")
         for path in (*paths, big):
             self.run_command(["cmp", path, self.mirror(d, path)])
+        # From a node to others it goes another way.
+        same = "; ".join("cmp %s $D/root%s" % (path, path) for path in (*paths, big))
+        answers = self.nodes(manifest, self.place, ranks=3, after=same)
+        self.assertEqual([a[0] for a in answers], [0, 0, 0])
 
-    def test_files_that_change_while_they_are_read(self):
-        first = self.sparse("first", 300)
+    def change_while_read(self, command):
+        """What `command` makes of a staging, in which four files are read slowly, and change: it, the files, another."""
         same, shorter, other, link = (self.file(n, n * 100) for n in ("same", "shorter", "other", "link"))
         quiet = self.file("quiet", "quiet\n")
         os.link(link, self.src + "/name")
-        manifest = self.manifest([first, same, shorter, other, link, self.src + "/name", quiet])
-        proc, pids = self.half_way(manifest)
+        manifest = self.manifest([same, shorter, other, link, self.src + "/name", quiet])
+        slow = ["strace", "-f", "-qq", "-o", self.path("log"), "-e", "trace=sendfile,pread64"]
+        for path in (same, shorter, other, link):
+            slow += ["-P", path]
+        slow += ["-e", "inject=sendfile,pread64:delay_enter=1500000"]
+        proc = self.start(command(slow, manifest))
+        self.until(lambda: any(glob.glob("/proc/%d/root%s/.*/root%s" % (pid, self.parent, same))
+                               for pid in self.ranks(manifest)))
         for path in (same, link):
             with open(path, "r+") as f:
                 f.write("SAME")
@@ -469,19 +460,42 @@ class Contents(StageCase):
         replacement = self.file("replacement", "OTHER" * 100)
         os.utime(replacement, ns=(times.st_atime_ns, times.st_mtime_ns))
         os.rename(replacement, other)
-        self.go_on(pids)
-        out, err = self.assert_ends(proc)
+        out, err = self.assert_ends(proc, 20)
         self.assertEqual(proc.returncode, 0, err)
-        d = out.strip()
         for path in (same, shorter, other, link):
             self.assertIn("dlcache: warning: %s: it changed while it was read; it is left to the file system\n" %
                           path, err)
+        self.assertNotIn("quiet", err)
+        return out, (same, shorter, other, link), quiet
+
+    def test_files_that_change_while_they_are_read(self):
+        out, changed, quiet = self.change_while_read(lambda slow, manifest: [*slow, *self.command(manifest)])
+        d = out.strip()
+        for path in changed:
             with open(path) as f:
                 self.assertEqual(self.served(d, path), f.read())
             self.assertTrue(os.path.islink(self.mirror(d, path)), path)
-        self.assertNotIn("quiet", err)
         self.assertFalse(os.path.islink(self.mirror(d, quiet)))
         self.assertEqual(self.served(d, self.src + "/name")[:4], "SAME")
+
+    def test_files_that_change_while_they_are_read_for_two_nodes(self):
+        script = """
+            place=$1 src=$2; shift 2
+            mount -t tmpfs none "$place"
+            if [ "${PMI_RANK:-$OMPI_COMM_WORLD_RANK}" != 0 ]; then
+                while [ "${1##*/}" != dlcache ]; do shift; done
+            fi
+            "$@" >"$0.$$" || exit
+            D=$(cat "$0.$$")
+            D=${D:-$(ls -d "$place"/dlcache-*/*)}
+            for f in same shorter other link name quiet; do
+                if [ -L "$D/root$src/$f" ]; then echo "$f not held"; else echo "$f held"; fi
+            done"""
+        out, _, _ = self.change_while_read(lambda slow, manifest: [
+            MPIEXEC, "-n", "2", "unshare", "-m", "sh", "-ec", script, self.path("out"), self.place, self.src, *slow,
+            *self.command(manifest)])
+        names = ("same", "shorter", "other", "link", "name")
+        self.assertEqual(sorted(out.splitlines()), sorted(2 * ([n + " not held" for n in names] + ["quiet held"])))
 
     def test_a_path_that_is_too_long_in_the_mirror(self):
         near = self.file("near", "near\n")
