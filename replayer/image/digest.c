@@ -1,6 +1,9 @@
 #include "replayer/image/digest.h"
 
 #include <string.h>
+
+/* The same header makes both parts of it: what one library has in its state another may have elsewhere. */
+#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include "facts/memory.h"
