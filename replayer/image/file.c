@@ -10,44 +10,13 @@
 
 #include "facts/error.h"
 #include "facts/memory.h"
+#include "facts/whole.h"
 #include "libdlcache/format.h"
 #include "libdlcache/hash.h"
 #include "libdlcache/image.h"
 #include "replayer/image/source.h"
 
 _Static_assert(sizeof(struct dlc_trailer) == 56, "doc/FORMAT.md 9");
-
-static int write_all(int fd, const void *data, uint64_t bytes, uint64_t at)
-{
-    const char *p = data;
-
-    for (ssize_t n; bytes; p += n, at += (uint64_t)n, bytes -= (uint64_t)n) {
-        n = pwrite(fd, p, bytes, (off_t)at);
-        if (n < 0 && errno == EINTR)
-            n = 0;
-        else if (n < 0)
-            return -errno;
-        else if (n == 0)
-            return -ENOSPC;
-    }
-    return 0;
-}
-
-static int read_all(int fd, void *data, uint64_t bytes, uint64_t at)
-{
-    char *p = data;
-
-    for (ssize_t n; bytes; p += n, at += (uint64_t)n, bytes -= (uint64_t)n) {
-        n = pread(fd, p, bytes, (off_t)at);
-        if (n < 0 && errno == EINTR)
-            n = 0;
-        else if (n < 0)
-            return -errno;
-        else if (n == 0)
-            return -EBADMSG; /* it ends too early */
-    }
-    return 0;
-}
 
 static uint64_t chunks_of(uint64_t data_size)
 {
@@ -65,7 +34,7 @@ static int write_contents(int fd, struct source *source, const struct built *b, 
     for (uint64_t at = 0, n = 0; at < b->data_size && rc == 0; at += IMAGE_CHUNK, n++) {
         const uint64_t bytes = chunk_bytes(b->data_size, IMAGE_CHUNK, n);
         const char *chunk = source_next(source);
-        rc = write_all(fd, chunk, bytes, b->index_size + at);
+        rc = whole_write(fd, chunk, bytes, b->index_size + at);
         memcpy(digests[n], chunk + bytes, sizeof digests[n]);
         source_release(source);
         if (progress)
@@ -84,7 +53,7 @@ static int write_trailer(int fd, const struct built *b, uint8_t (*digests)[16])
     t.index_check = dlc_hash64(0, b->index, b->index_size);
     t.check = dlc_hash64(0, &t, offsetof(struct dlc_trailer, check));
     const uint64_t bytes = count * sizeof *digests;
-    return write_all(fd, digests, bytes, end) ?: write_all(fd, &t, sizeof t, end + bytes);
+    return whole_write(fd, digests, bytes, end) ?: whole_write(fd, &t, sizeof t, end + bytes);
 }
 
 static int fill(int fd, struct built *b, image_progress *progress, char **error)
@@ -102,7 +71,7 @@ static int fill(int fd, struct built *b, image_progress *progress, char **error)
             image_drop_data(b->index, bad, count);
             b->report.unreadable += count;
         }
-        rc = write_all(fd, b->index, b->index_size, 0) ?: write_trailer(fd, b, digests);
+        rc = whole_write(fd, b->index, b->index_size, 0) ?: write_trailer(fd, b, digests);
     }
     free(bad);
     free(digests);
@@ -162,9 +131,9 @@ static int read_index(int fd, struct built *b, uint64_t size, char **error)
     const char *why = "its index is damaged";
     uint8_t digest[16];
 
-    const int rc = read_all(fd, &h, sizeof h, 0);
+    const int rc = whole_read(fd, &h, sizeof h, 0);
     if (rc)
-        return error_put(error, rc == -EBADMSG ? "it is truncated" : "%s", strerror(-rc));
+        return error_put(error, rc > 0 ? "it is truncated" : "%s", strerror(-rc));
     if (memcmp(h.magic, DLC_IMAGE_MAGIC, sizeof h.magic) != 0)
         return error_put(error, "it is no image");
     if (h.version != DLC_FORMAT_VERSION)
@@ -175,7 +144,7 @@ static int read_index(int fd, struct built *b, uint64_t size, char **error)
     b->index_size = h.index_size;
     b->data_size = h.data_size;
     b->index = memory_check(malloc(h.index_size));
-    if (read_all(fd, b->index, b->index_size, 0) != 0)
+    if (whole_read(fd, b->index, b->index_size, 0) != 0)
         return error_put(error, "its index cannot be read");
     if (image_open(&im, b->index, b->index_size) != 0 || image_check(&im, &why) != 0)
         return error_put(error, "it is damaged: %s", why);
@@ -193,8 +162,8 @@ static int read_trailer(int fd, struct built *b, uint64_t size, char **error)
     if (size != end + count * sizeof *b->digests + sizeof t)
         return error_put(error, "it is truncated");
     b->digests = memory_new(count, sizeof *b->digests);
-    if (read_all(fd, b->digests, count * sizeof *b->digests, end) != 0 ||
-        read_all(fd, &t, sizeof t, size - sizeof t) != 0)
+    if (whole_read(fd, b->digests, count * sizeof *b->digests, end) != 0 ||
+        whole_read(fd, &t, sizeof t, size - sizeof t) != 0)
         return error_put(error, "it cannot be read to its end");
     if (memcmp(t.magic, DLC_TRAILER_MAGIC, sizeof t.magic) != 0 || t.version != DLC_FORMAT_VERSION ||
         t.size != sizeof t || t.chunk != IMAGE_CHUNK || t.count != count ||

@@ -1,22 +1,16 @@
 #include "replayer/image/source.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "facts/memory.h"
 #include "facts/parallel.h"
-#include "libdlcache/format.h"
 #include "replayer/image/bundle.h"
-#include "replayer/image/tree.h"
 
 /* The part of a file that lies in one chunk. */
 struct piece {
@@ -29,23 +23,13 @@ struct piece {
 /* Sleeps that one chunk may take a thread by chance. */
 #define SLEEPS 2
 
-/* A file of several pieces stays open until the last of them is read. */
-struct open_file {
-    pthread_mutex_t lock;
-    int fd;
-    int copy;  /* the file that is filled; -1: none */
-    int error; /* errno of reading; 0: none */
-    uint32_t left;
-};
-
 struct source {
     const struct built *built;
     uint64_t chunk;          /* bytes */
-    struct source_copy copy; /* no `open`: none */
     void (*idle)(void);
     struct piece *pieces;
     size_t *first;           /* of each chunk's pieces; one more at the end */
-    struct open_file *files; /* one a source */
+    struct originals *originals;
     uint64_t chunks;
     bool *ready;             /* one a chunk */
     char *ring;
@@ -60,8 +44,6 @@ struct source {
     uint64_t released;       /* chunks whose place in the ring is free again */
     int stop;                /* atomic */
     uint64_t wrong;          /* chunks of a packed image that are not what their digest says */
-    int failed;              /* atomic: errno of what could not be written to a copy */
-    uint32_t failed_node;
     uint64_t packed;         /* of a bundle: bytes that are in chunks */
     char *broken;            /* and what is wrong with it: heap, or NULL */
     pthread_t threads[SOURCE_THREADS];
@@ -96,7 +78,7 @@ static void cut(struct source *s)
                 s->first[++chunk] = count;
             s->pieces = memory_grow(s->pieces, &capacity, count + 1, sizeof *s->pieces);
             s->pieces[count++] = (struct piece){i, done, at % s->chunk, n};
-            s->files[i].left++;
+            originals_expect(s->originals, i);
             done += n;
         } while (done < from->size);
     }
@@ -104,128 +86,14 @@ static void cut(struct source *s)
         s->first[++chunk] = count;
 }
 
-/* --- files ------------------------------------------------------------------------------------------------------- */
-
-int source_look(int fd, const struct image_source *from)
-{
-    struct statx st;
-    const int error = tree_stat(fd, &st);
-
-    if (error)
-        return -error;
-    const bool same = S_ISREG(st.stx_mode) && st.stx_size == from->file_size && st.stx_ino == from->ino &&
-                      st.stx_mtime.tv_sec == from->mtime && st.stx_mtime.tv_nsec == from->mtime_ns &&
-                      st.stx_ctime.tv_sec == from->ctime && st.stx_ctime.tv_nsec == from->ctime_ns;
-    return same ? 0 : ESTALE;
-}
-
-
-static void fail_writing(struct source *s, uint32_t node, int error)
-{
-    pthread_mutex_lock(&s->lock);
-    if (!s->failed) {
-        s->failed_node = node;
-        __atomic_store_n(&s->failed, error, __ATOMIC_RELAXED);
-    }
-    pthread_mutex_unlock(&s->lock);
-}
-
-static bool has_failed(struct source *s)
-{
-    return __atomic_load_n(&s->failed, __ATOMIC_RELAXED) != 0;
-}
-
-/* The file's lock is held. */
-static void open_once(struct source *s, struct open_file *f, const struct image_source *from)
-{
-    if (f->fd >= 0 || f->error)
-        return;
-    f->fd = from->fd >= 0 ? from->fd : tree_open(from->path, 0);
-    f->error = f->fd < 0 ? errno : source_look(f->fd, from);
-    if (f->error || !s->copy.open || has_failed(s))
-        return;
-    f->copy = s->copy.open(s->copy.arg, from->node);
-    if (f->copy < 0)
-        fail_writing(s, from->node, errno);
-}
-
-/* After the last piece: nobody has written to it meanwhile. The file's lock is held. */
-static void close_last(struct source *s, struct open_file *f, const struct image_source *from)
-{
-    int error = 0;
-
-    if (!f->error)
-        f->error = source_look(f->fd, from);
-    if (f->fd != from->fd)
-        close(f->fd);
-    f->fd = -1;
-    if (f->copy < 0)
-        return;
-    if (!f->error && !has_failed(s))
-        error = s->copy.end(s->copy.arg, from->node, f->copy);
-    if (close(f->copy) != 0 && !error)
-        error = errno;
-    f->copy = -1;
-    if (error)
-        fail_writing(s, from->node, error);
-}
-
-/* 0 or errno. */
-static int read_whole(int fd, char *to, uint64_t bytes, uint64_t at)
-{
-    for (uint64_t done = 0; done < bytes;) {
-        const ssize_t n = pread(fd, to + done, bytes - done, (off_t)(at + done));
-        if (n > 0)
-            done += (uint64_t)n;
-        else if (n == 0)
-            return ESTALE; /* shorter than it was */
-        else if (errno != EINTR)
-            return errno;
-    }
-    return 0;
-}
-
-/* 0 or errno. */
-static int write_whole(int fd, const char *from, uint64_t bytes, uint64_t at)
-{
-    for (uint64_t done = 0; done < bytes;) {
-        const ssize_t n = pwrite(fd, from + done, bytes - done, (off_t)(at + done));
-        if (n > 0)
-            done += (uint64_t)n;
-        else if (n == 0)
-            return ENOSPC;
-        else if (errno != EINTR)
-            return errno;
-    }
-    return 0;
-}
-
 /* Bytes that it has in the chunk: to the next file's place, too, with zeros, for the same files give the same chunks. */
 static uint64_t read_piece(struct source *s, const struct piece *piece, char *to)
 {
-    const struct image_source *from = &s->built->sources[piece->source];
-    struct open_file *f = &s->files[piece->source];
-    const uint64_t end = piece->chunk_off + piece->size, gap = from->size ? -end & 7 : 8;
-    int failed = 0;
+    const uint64_t end = piece->chunk_off + piece->size;
+    const uint64_t gap = s->built->sources[piece->source].size ? -end & 7 : 8;
+    const int error = originals_read(s->originals, piece->source, to, piece->size, piece->file_off);
 
-    pthread_mutex_lock(&f->lock);
-    open_once(s, f, from);
-    const int fd = f->fd, copy = f->copy;
-    int error = f->error;
-    pthread_mutex_unlock(&f->lock);
-    if (!error)
-        error = read_whole(fd, to, piece->size, from->offset + piece->file_off);
     memset(error ? to : to + piece->size, 0, error ? piece->size + gap : gap);
-    if (!error && copy >= 0 && !has_failed(s))
-        failed = write_whole(copy, to, piece->size, piece->file_off);
-    if (failed)
-        fail_writing(s, from->node, failed);
-    pthread_mutex_lock(&f->lock);
-    if (error && !f->error)
-        f->error = error;
-    if (--f->left == 0 && f->fd >= 0)
-        close_last(s, f, from);
-    pthread_mutex_unlock(&f->lock);
     return piece->size + gap;
 }
 
@@ -401,16 +269,11 @@ struct source *source_start(const struct built *built, uint64_t chunk, const str
 
     s->built = built;
     s->chunk = chunk;
-    s->copy = copy ? *copy : (struct source_copy){0};
     s->idle = idle;
     s->chunks = (built->data_size + chunk - 1) / chunk;
     s->ready = memory_new(s->chunks, sizeof *s->ready);
     s->first = memory_new(s->chunks + 1, sizeof *s->first);
-    s->files = memory_new(built->source_count, sizeof *s->files);
-    for (size_t i = 0; i < built->source_count; i++) {
-        pthread_mutex_init(&s->files[i].lock, NULL);
-        s->files[i].fd = s->files[i].copy = -1;
-    }
+    s->originals = originals_new(built, copy);
     s->ring_size = (unsigned)(SOURCE_MEMORY / chunk);
     s->ring = chunks_new(chunk, s->ring_size, &s->stride);
     if (!built->bundle)
@@ -418,7 +281,9 @@ struct source *source_start(const struct built *built, uint64_t chunk, const str
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->filled, NULL);
     pthread_cond_init(&s->freed, NULL);
-    s->thread_most = built->bundle || s->chunks < 2 ? 1 : s->chunks < SOURCE_THREADS ? (unsigned)s->chunks : SOURCE_THREADS;
+    s->thread_most = s->chunks < SOURCE_THREADS ? (unsigned)s->chunks : SOURCE_THREADS;
+    if (built->bundle || s->chunks < 2)
+        s->thread_most = 1;
     /* What is in memory keeps a processor busy; the others are for those who take it. */
     const unsigned few = parallel_processors() / 2;
     pthread_mutex_lock(&s->lock);
@@ -472,33 +337,7 @@ void source_release(struct source *s)
 
 int source_failed(struct source *s, uint32_t *node)
 {
-    pthread_mutex_lock(&s->lock);
-    *node = s->failed_node;
-    const int failed = s->failed;
-    pthread_mutex_unlock(&s->lock);
-    return failed;
-}
-
-static const char *why(int error)
-{
-    return error == ESTALE ? "it changed while it was read" : strerror(error);
-}
-
-size_t source_tell(const struct built *built, const int *errors, uint32_t *bad)
-{
-    size_t count = 0;
-
-    for (size_t i = 0; i < built->source_count; i++) {
-        const struct image_source *from = &built->sources[i];
-        if (!errors[i])
-            continue;
-        if (count < 10)
-            fprintf(stderr, "dlcache: warning: %s: %s; it is left to the file system\n", from->path, why(errors[i]));
-        bad[count++] = from->node;
-    }
-    if (count > 10)
-        fprintf(stderr, "dlcache: warning: … and %zu more files that could not be read\n", count - 10);
-    return count;
+    return originals_failed(s->originals, node);
 }
 
 /* The nodes are left to the file system; of a packed image nothing can be. */
@@ -506,24 +345,17 @@ static void tell_bad(struct source *s, uint32_t *bad, size_t *count, char **erro
 {
     int *errors = memory_new(s->built->source_count, sizeof *errors);
 
-    for (size_t i = 0; i < s->built->source_count; i++) {
-        struct open_file *f = &s->files[i];
-        if (f->fd >= 0 && f->fd != s->built->sources[i].fd)
-            close(f->fd);
-        if (f->copy >= 0)
-            close(f->copy);
-        pthread_mutex_destroy(&f->lock);
-        errors[i] = f->error;
-    }
+    for (size_t i = 0; i < s->built->source_count; i++)
+        errors[i] = originals_error(s->originals, i);
     if (s->built->digests) {
         const char *path = s->built->source_count ? s->built->sources[0].path : NULL;
-        if (path && errors[0] && asprintf(error, "%s: %s", path, why(errors[0])) < 0)
+        if (path && errors[0] && asprintf(error, "%s: %s", path, original_why(errors[0])) < 0)
             memory_check(NULL);
         if (s->wrong && !*error &&
             asprintf(error, "%s: it is damaged: the contents are not what their digests say", path) < 0)
             memory_check(NULL);
     } else {
-        *count = source_tell(s->built, errors, bad);
+        *count = originals_tell(s->built, errors, bad);
     }
     free(errors);
 }
@@ -549,7 +381,7 @@ int source_finish(struct source *s, uint32_t **bad, size_t *count, char **error)
     free(s->ring);
     free(s->pieces);
     free(s->first);
-    free(s->files);
+    originals_free(s->originals);
     free(s->ready);
     free(s);
     return *error ? -1 : 0;

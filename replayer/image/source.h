@@ -1,7 +1,7 @@
 /* The reader: the contents of an image as a stream of chunks, read with many requests in flight.
  *
- * A pool of threads reads, each a chunk of the ring at a time, and computes its digest; the main thread takes the chunks,
- * in order. Memory: SOURCE_MEMORY. */
+ * A pool of threads reads, each a chunk of the ring at a time, and computes its digest; the main thread takes the
+ * chunks, in order. Memory: SOURCE_MEMORY. */
 #ifndef DLCACHE_SOURCE_H
 #define DLCACHE_SOURCE_H
 
@@ -11,22 +11,16 @@
 
 #include "replayer/image/build.h"
 #include "replayer/image/digest.h"
+#include "replayer/image/originals.h"
 
-/* Bytes of a chunk: of an image file, which has a digest for each of them; of what is only sent. The smaller one is still
- * in the processor's cache when it is looked at for the second time. */
+/* Bytes of a chunk: of an image file, which has a digest for each of them; of what is only sent. The smaller one is
+ * still in the processor's cache when it is looked at for the second time. */
 #define IMAGE_CHUNK ((uint64_t)4 << 20)
 #define STREAM_CHUNK ((uint64_t)1 << 20)
 #define SOURCE_MEMORY ((uint64_t)16 << 20)
 #define SOURCE_THREADS 16u
 
 struct source;
-
-/* Files that are filled with what is read, by the threads that read it. Called in any thread. */
-struct source_copy {
-    int (*open)(void *arg, uint32_t node);        /* a descriptor for writing, or -1 with errno */
-    int (*end)(void *arg, uint32_t node, int fd); /* it is whole, and will be closed. 0 or errno */
-    void *arg;
-};
 
 /* Starts reading. `built` stays the caller's, and as it is; `chunk`: as above. `copy`: or NULL; not of a packed image,
  * nor of a bundle. `idle` is called now and then by source_next while it waits; or NULL. NULL where no thread can be
@@ -36,8 +30,8 @@ struct source *source_start(const struct built *built, uint64_t chunk, const str
 
 /* source_next would not wait. */
 bool source_is_ready(struct source *s);
-/* The next chunk: bytes [n * chunk, …) of the contents, and behind them their digest; valid until source_release. Called once for
- * each. */
+/* The next chunk: bytes [n * chunk, …) of the contents, and behind them their digest; valid until source_release.
+ * Called once for each. */
 void *source_next(struct source *s);
 /* The chunk that was taken first is not needed any more. */
 void source_release(struct source *s);
@@ -49,14 +43,6 @@ int source_failed(struct source *s, uint32_t *node);
  * not what they had been; *count of them. Says on standard error which. -1 with *error (heap) where the contents of a
  * packed image could not be read, or are not what its digests say; else 0. */
 int source_finish(struct source *s, uint32_t **bad, size_t *count, char **error);
-
-/* The file that is open is what the index says of it: contents and stat data that do not belong together are no use.
- * 0 or errno. */
-int source_look(int fd, const struct image_source *from);
-
-/* Says on standard error which sources could not be read: `errors` has an errno or 0 for each. Their nodes come into
- * `bad`; the number of them. */
-size_t source_tell(const struct built *built, const int *errors, uint32_t *bad);
 
 /* The bytes of the n-th chunk, its digest not counted. */
 static inline uint64_t chunk_bytes(uint64_t data_size, uint64_t chunk, uint64_t n)

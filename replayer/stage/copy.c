@@ -79,7 +79,7 @@ static int open_original(struct file *f)
     pthread_mutex_lock(&f->lock);
     if (f->in < 0 && !f->error) {
         f->in = f->from->fd >= 0 ? f->from->fd : tree_open(f->from->path, 0);
-        f->error = f->in < 0 ? errno : source_look(f->in, f->from);
+        f->error = f->in < 0 ? errno : original_look(f->in, f->from);
         if (!f->error && f->from->size > READ_AHEAD)
             posix_fadvise(f->in, 0, (off_t)f->from->size, POSIX_FADV_WILLNEED);
     }
@@ -162,7 +162,7 @@ static void copy_part(struct copier *c, struct file *f, uint64_t at, uint64_t en
 static void end_file(struct copier *c, struct file *f)
 {
     if (f->in >= 0 && !f->error)
-        f->error = source_look(f->in, f->from);
+        f->error = original_look(f->in, f->from);
     if (f->in >= 0 && f->in != f->from->fd)
         close(f->in);
     c->errors[f->from - c->from.built->sources] = f->error;
@@ -314,7 +314,7 @@ int copier_finish(struct copier *c, uint32_t **bad, size_t *count, uint32_t *nod
     pthread_mutex_unlock(&c->lock);
     progress_end();
     *bad = memory_new(c->from.built->source_count, sizeof **bad);
-    *count = source_tell(c->from.built, c->errors, *bad);
+    *count = originals_tell(c->from.built, c->errors, *bad);
     return failed;
 }
 
