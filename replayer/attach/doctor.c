@@ -71,7 +71,8 @@ unsigned doctor_machine(const char *places, FILE *f)
 
     wrong += check_part(f, "libdlcache-audit.so", "is not installed beside dlcache");
     wrong += check_part(f, "dlcache-run", "is not installed beside dlcache");
-    wrong += check_part(f, "dlcache-stage", "is not installed: built without MPI, this dlcache cannot stage");
+    wrong += check_part(f, "dlcache-stage", "is not installed: this dlcache cannot stage");
+    wrong += check_part(f, "dlcache-mpi.so", "is not installed: this dlcache cannot stage on several nodes");
     wrong += check_loader(f);
     char *list = memory_text(places), *rest = list;
     for (const char *place; (place = strsep(&rest, ":"));)

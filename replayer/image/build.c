@@ -19,15 +19,15 @@
 
 /* Of each kind of warning so many are printed; then their number. */
 #define WARNINGS 10
-/* Files that stay open from when they are looked into until they are read: a quarter of the usual limit. */
-#define OPEN_MOST 256u
+/* Files that stay open from when they are looked into until they are read; a quarter of what may be open at most. */
+#define OPEN_MOST 256
 
 struct builder {
     const struct manifest *m;
     struct tree tree;
     struct image_plan plan; /* contents and objects, in order */
     struct build_report report;
-    unsigned open; /* files that are kept open */
+    unsigned open, open_most; /* files that are kept open */
     bool strict;
     char *first_error;
 };
@@ -131,7 +131,7 @@ static void keep_open(struct builder *b, const struct tree_node *n, int fd)
 {
     struct planned_data *d = &b->plan.data[b->plan.data_count - 1];
 
-    if (d->node == n && !d->again && b->open < OPEN_MOST) {
+    if (d->node == n && !d->again && b->open < b->open_most) {
         d->fd = fd;
         b->open++;
     } else {
@@ -273,7 +273,8 @@ static int by_order(const void *a, const void *b)
 
 int build_image(const struct manifest *m, bool strict, struct built *out, char **error)
 {
-    struct builder b = {.m = m, .strict = strict};
+    const long may_open = sysconf(_SC_OPEN_MAX) / 4;
+    struct builder b = {.m = m, .strict = strict, .open_most = may_open < OPEN_MOST ? (unsigned)may_open : OPEN_MOST};
     const struct manifest_entry **order = memory_new(m->entry_count, sizeof *order);
 
     *out = (struct built){0};

@@ -3,12 +3,10 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,13 +15,10 @@
 #include "facts/progress.h"
 #include "libdlcache/attach.h"
 #include "libdlcache/stage.h"
-#include "manifests/manifest.h"
 #include "replayer/attach/locate.h"
 #include "replayer/attach/probe.h"
-#include "replayer/image/bundle.h"
-#include "replayer/image/drift.h"
-#include "replayer/image/file.h"
 #include "replayer/image/source.h"
+#include "replayer/stage/contents.h"
 #include "replayer/stage/parts.h"
 
 static struct place *to_abandon; /* for a signal */
@@ -69,101 +64,6 @@ static double now(void)
 
 /* --- the steps -------------------------------------------------------------------------------------------------- */
 
-static void say_drifted(const char *path, const char *what)
-{
-    fprintf(stderr, "dlcache: warning: %s %s; it is left to the file system\n", path, what);
-}
-
-/* What rank 0 finds out by itself. */
-struct reading {
-    const struct options *o;
-    struct built built;
-    bool packed;
-    int status;  /* the exit status */
-    char *error; /* why it is not 0: heap */
-};
-
-/* A packed image, less what is not as it was. 0 or -1. */
-static int open_packed(struct reading *r)
-{
-    const long drifted = image_file_open(&r->built, r->o->source, &r->error) != 0 ? -1
-                         : r->o->check ? image_drop_drifted(r->built.index, say_drifted)
-                                       : 0;
-
-    if (drifted < 0) {
-        if (!r->error)
-            r->error = memory_text("no thread can be started to look at the files with");
-        return -1;
-    }
-    r->built.report.drifted = (uint64_t)drifted;
-    return 0;
-}
-
-bool job_is_own(const char *path)
-{
-    struct stat st;
-
-    return lstat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid();
-}
-
-/* 2 is the exit status for what cannot be read. */
-static void read_source(struct reading *r)
-{
-    const struct options *o = r->o;
-    const struct bundle_place bundle = {o->source, o->at, o->strip, o->strict};
-    struct manifest *m = NULL;
-
-    r->packed = !o->at && image_file_is(o->source);
-    if (o->copy && !job_is_own(o->source)) {
-        if (asprintf(&r->error, "%s: it is not your own file", o->source) < 0)
-            memory_check(NULL);
-        r->status = 1;
-    } else if (o->at) {
-        r->status = bundle_build(&bundle, &r->built, &r->error) ? 2 : 0;
-    } else if (r->packed) {
-        r->status = open_packed(r) ? 2 : 0;
-    } else if (!(m = manifest_load(o->source, &r->error))) {
-        r->status = 2;
-    } else if (build_image(m, o->strict, &r->built, &r->error) != 0) {
-        r->status = 1;
-    }
-    manifest_free(m);
-}
-
-/* A thread that does it while MPI starts. */
-struct ahead {
-    pthread_t thread;
-    struct reading reading;
-};
-
-static void *read_ahead(void *arg)
-{
-    read_source(arg);
-    return NULL;
-}
-
-void job_read_ahead(struct job *j)
-{
-    struct ahead *a = memory_new(1, sizeof *a);
-
-    a->reading.o = &j->o;
-    if (pthread_create(&a->thread, NULL, read_ahead, &a->reading) == 0)
-        j->ahead = a;
-    else
-        free(a);
-}
-
-static struct reading end_ahead(struct job *j)
-{
-    struct ahead *a = j->ahead;
-
-    pthread_join(a->thread, NULL);
-    const struct reading r = a->reading;
-    free(a);
-    j->ahead = NULL;
-    return r;
-}
-
 /* In the mirror a path is longer than it is. */
 static void drop_long(struct job *j)
 {
@@ -180,12 +80,13 @@ static void drop_long(struct job *j)
 /* Rank 0 alone: the exit status. */
 static int build(struct job *j, struct outcome *o)
 {
-    struct reading r = {.o = &j->o};
+    struct reading r = {0};
 
     if (j->ahead)
-        r = end_ahead(j);
+        reading_end(j->ahead, &r);
     else
-        read_source(&r);
+        reading_do(&j->o, &r);
+    j->ahead = NULL;
     j->built = r.built;
     j->packed = r.packed;
     if (r.status) {
@@ -198,7 +99,7 @@ static int build(struct job *j, struct outcome *o)
     return r.status;
 }
 
-static void open_view(struct job *j, struct outcome *o)
+void job_open_view(struct job *j, struct outcome *o)
 {
     const char *why = "it cannot be opened";
     uint8_t digest[16];
@@ -270,18 +171,11 @@ static void tell_copied(void *arg, uint64_t done)
     team_look();
 }
 
-/* The reader's node is the only one, and what it reads are files. Contents that have digests are to be compared with
- * them: they pass through memory all the same. */
-static bool is_direct(const struct job *j)
-{
-    return j->team.nodes == 1 && !j->packed && !j->built.bundle;
-}
-
 static void begin(struct job *j, struct outcome *o)
 {
     const struct copying copying = {&j->built, tell_copied, j};
 
-    open_view(j, o);
+    job_open_view(j, o);
     if (o->failed)
         return;
     place_name(&j->place, j->view.image.header->digest);
@@ -295,11 +189,11 @@ static void begin(struct job *j, struct outcome *o)
     if (!o->failed)
         place_begin(&j->place, o);
     if (!o->failed)
-        j->laydown = laydown_begin(&j->place, &j->view, is_direct(j) ? &copying : NULL, o);
+        j->laydown = laydown_begin(&j->place, &j->view, contents_are_direct(j) ? &copying : NULL, o);
 }
 
 /* With --soft a node that fails does not stop the others. */
-static void soften(struct job *j, struct outcome *o)
+void job_soften(struct job *j, struct outcome *o)
 {
     if (!o->failed || !j->o.soft || !j->place.dir[0])
         return;
@@ -309,161 +203,6 @@ static void soften(struct job *j, struct outcome *o)
     j->laydown = NULL;
     j->native = true;
     *o = (struct outcome){0};
-}
-
-/* Bytes that are looked at, and written, before the next ones are: they are in the processor's cache then. */
-#define AT_ONCE ((uint64_t)256 << 10)
-
-/* A chunk that came from another node is compared with its digest while it is laid down: where they differ there will be
- * no stage. The reader has just computed it: no `digest`. */
-static void lay_chunk(struct job *j, struct chunk_digest *digest, const char *chunk, uint64_t bytes,
-                      struct outcome *o)
-{
-    uint8_t is[CHUNK_DIGEST];
-
-    if (!j->laydown || o->failed)
-        return;
-    if (digest)
-        chunk_digest_begin(digest);
-    for (uint64_t at = 0, n; at < bytes && !o->failed; at += n) {
-        n = bytes - at < AT_ONCE ? bytes - at : AT_ONCE;
-        if (digest)
-            chunk_digest_add(digest, chunk + at, n);
-        laydown_data(j->laydown, chunk + at, n, o);
-    }
-    if (digest && !o->failed) {
-        chunk_digest_end(digest, is);
-        if (memcmp(is, chunk + bytes, CHUNK_DIGEST) != 0)
-            outcome_fail(o, "contents arrived damaged: they are not what their digest says");
-    }
-    soften(j, o);
-}
-
-/* The contents' way through this node. */
-struct stream {
-    struct job *j;
-    struct source *source;       /* the reader's; else NULL */
-    bool copied;                 /* whoever reads also lays down */
-    struct chunk_digest *digest; /* of those who do not read */
-    char *own[2];                /* theirs: chunks */
-    char *chunk;                 /* the last one that was sent, and is not laid down yet; NULL: none */
-    uint64_t bytes;              /* its size */
-    struct carried sent;
-    struct outcome *o;
-};
-
-/* The chunk has been sent; and is laid down. */
-static void end_chunk(struct stream *s)
-{
-    if (!s->chunk)
-        return;
-    if (s->j->team.nodes > 1)
-        team_wait_chunk(&s->j->team, &s->sent);
-    if (!s->copied)
-        lay_chunk(s->j, s->digest, s->chunk, s->bytes, s->o);
-    if (s->source)
-        source_release(s->source);
-    s->chunk = NULL;
-}
-
-static void next_chunk(struct stream *s, uint64_t n, uint64_t bytes)
-{
-    struct carried sent;
-
-    /* Nothing to send yet: nothing holds up what is on its way. */
-    if (s->source && s->chunk && !source_is_ready(s->source))
-        end_chunk(s);
-    char *chunk = s->source ? source_next(s->source) : s->own[n % 2];
-    if (s->j->team.nodes > 1)
-        team_broadcast_begin(&s->j->team, &sent, chunk, bytes + CHUNK_DIGEST);
-    end_chunk(s);
-    s->chunk = chunk;
-    s->bytes = bytes;
-    s->sent = sent;
-}
-
-/* Where somebody failed, the rest is in vain. What the reader's threads could not write they tell later. */
-static bool goes_on(const struct stream *s)
-{
-    uint32_t node;
-
-    return !s->o->failed && (!s->source || s->j->o.soft || !source_failed(s->source, &node));
-}
-
-/* The contents, from the reader through every leader into its mirror: while a chunk is on its way, the next one is
- * read, and the last one is laid down. */
-static void stream(struct job *j, struct source *source, uint64_t chunk, bool copied, struct outcome *o)
-{
-    struct stream s = {.j = j, .source = source, .copied = copied, .o = o};
-    const uint64_t total = j->built.data_size, now_and_then = ((uint64_t)256 << 20) / chunk;
-    size_t stride;
-    char *own = source ? NULL : chunks_new(chunk, 2, &stride);
-
-    for (int i = 0; i < 2 && own; i++)
-        s.own[i] = own + i * stride;
-    s.digest = source ? NULL : chunk_digest_new();
-    for (uint64_t at = 0, n = 0; at < total; at += chunk, n++) {
-        const uint64_t bytes = chunk_bytes(total, chunk, n);
-        next_chunk(&s, n, bytes);
-        if (j->team.rank == 0)
-            progress_bytes_at(at + bytes, total, j->nodes_text);
-        team_look();
-        if (n % now_and_then == now_and_then - 1 && !team_least(&j->team, goes_on(&s)))
-            break;
-    }
-    end_chunk(&s);
-    progress_end();
-    if (s.digest)
-        chunk_digest_free(s.digest);
-    free(own);
-}
-
-static void share_bad(struct job *j, uint32_t *bad, size_t bad_count, struct outcome *o)
-{
-    uint64_t count = bad_count;
-
-    team_broadcast(&j->team, &count, sizeof count);
-    if (j->team.rank != 0)
-        bad = memory_new(count, sizeof *bad);
-    team_broadcast(&j->team, bad, count * sizeof *bad);
-    if (count) {
-        image_drop_data(j->built.index, bad, count);
-        open_view(j, o);
-    }
-    free(bad);
-}
-
-/* All leaders: the contents, read and laid down. */
-static void lay_contents(struct job *j, struct outcome *o)
-{
-    struct source *source = NULL;
-    uint32_t *bad = NULL, node;
-    size_t bad_count = 0;
-    char *error = NULL;
-
-    if (is_direct(j)) {
-        if (!j->laydown)
-            return; /* nobody wants them */
-        laydown_copied(j->laydown, &bad, &bad_count, o);
-    } else {
-        const bool files = !j->packed && !j->built.bundle;
-        const struct source_copy copy = {laydown_open, laydown_end, j->laydown};
-        const uint64_t chunk = j->chunk;
-        const bool copied = j->team.rank == 0 && j->laydown && files;
-        if (j->team.rank == 0 && !(source = source_start(&j->built, chunk, copied ? &copy : NULL, team_look)))
-            outcome_fail(o, "no thread can be started to read with");
-        if (!team_least(&j->team, j->team.rank != 0 || source))
-            return;
-        stream(j, source, chunk, copied, o);
-        const int failed = source ? source_failed(source, &node) : 0;
-        if (source && source_finish(source, &bad, &bad_count, &error) != 0)
-            outcome_fail(o, "%s", error);
-        else if (failed)
-            laydown_failed(j->laydown, node, failed, o);
-        soften(j, o);
-        free(error);
-    }
-    share_bad(j, bad, bad_count, o);
 }
 
 static void put_about(struct job *j, struct outcome *o)
@@ -566,17 +305,17 @@ static int work(struct job *j, struct outcome *o)
         place_sweep(&j->place);
         share_index(j);
         begin(j, o);
-        soften(j, o);
+        job_soften(j, o);
     }
     if (!team_agree(&j->team, o))
         return 1;
     if (j->team.leader) {
         j->reused = team_sum(&j->team, j->reuse);
         if (j->reused < j->team.nodes)
-            lay_contents(j, o);
+            contents_lay_down(j, o);
         if (!o->failed)
             finish(j, o);
-        soften(j, o);
+        job_soften(j, o);
         if (j->native)
             finish_native(j, o);
         j->natives = team_sum(&j->team, j->native);
@@ -610,7 +349,8 @@ int job_stage(struct job *j, struct outcome *o)
 void job_free(struct job *j)
 {
     if (j->ahead) {
-        struct reading r = end_ahead(j);
+        struct reading r;
+        reading_end(j->ahead, &r);
         built_free(&r.built);
         free(r.error);
     }
@@ -621,3 +361,4 @@ void job_free(struct job *j)
     built_free(&j->built);
     parts_free();
 }
+

@@ -9,6 +9,7 @@
 #include "replayer/stage/laydown.h"
 #include "replayer/stage/options.h"
 #include "replayer/stage/place.h"
+#include "replayer/stage/reading.h"
 #include "replayer/stage/team.h"
 
 struct job {
@@ -24,13 +25,9 @@ struct job {
     bool native;             /* this node could not; its programs start natively (--soft) */
     int reused, natives;     /* nodes */
     bool packed;             /* from an image */
-    struct ahead *ahead;     /* the source is being read already; or NULL */
+    struct ahead *ahead;     /* the source is being read already (reading_begin); or NULL */
     double started;
 };
-
-/* Begins to read the manifest, or whatever it is, and to look at what it names; job_stage goes on with that where this
- * is rank 0. `o` is filled in, and stays. */
-void job_read_ahead(struct job *j);
 
 /* All ranks. 0 where every node has its stage; otherwise none has it: the exit status of the program, and *o says why, the
  * same for all. Catches signals, until job_free, so that nothing half done is left. */
@@ -41,7 +38,9 @@ void job_summary(const struct job *j);
 
 void job_free(struct job *j);
 
-/* That file is the caller's own: in a place that is everybody's, somebody else may have been there first. */
-bool job_is_own(const char *path);
+/* For the steps of it that have a file of their own: opens the view of the index, anew; and where this node failed,
+ * with --soft, lets its programs start natively instead: *o is all zero then. */
+void job_open_view(struct job *j, struct outcome *o);
+void job_soften(struct job *j, struct outcome *o);
 
 #endif

@@ -55,7 +55,7 @@ int main(int argc, char **argv)
     /* What reads a copy of its own needs nobody. */
     const bool alone = j.o.copy || team_is_alone(environ);
     if (!alone && team_seems_first(environ))
-        job_read_ahead(&j);
+        j.ahead = reading_begin(&j.o);
     const struct carrier *carrier = alone ? NULL : start_mpi();
     if (!alone && !carrier)
         return 1;
@@ -67,7 +67,7 @@ int main(int argc, char **argv)
         if (j.team.rank == 0)
             status = tell(&j, status, &o);
     }
-    if (j.o.copy && job_is_own(j.o.source))
+    if (j.o.copy && reading_is_own(j.o.source))
         unlink(j.o.source);
     job_free(&j);
     team_end(&j.team);

@@ -8,8 +8,9 @@ from harness import DLCACHE, PYTHON, Case
 class Doctor(Case):
     def test_this_machine(self):
         out = self.dlcache("doctor").stdout.splitlines()
-        self.assertEqual([line.split()[0] for line in out], ["ok"] * 6, out)
-        for word in ("libdlcache.so", "libdlcache-audit.so", "dlcache-run", "dlcache-stage", "glibc", "/dev/shm"):
+        self.assertEqual([line.split()[0] for line in out], ["ok"] * 7, out)
+        for word in ("libdlcache.so", "libdlcache-audit.so", "dlcache-run", "dlcache-stage", "dlcache-mpi.so", "glibc",
+                     "/dev/shm"):
             self.assertEqual(sum(word in line for line in out), 1, word)
 
     def test_a_place_that_is_none(self):

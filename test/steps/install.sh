@@ -16,6 +16,8 @@ D=$(dlcache stage --dir "$root/place" "$root/m.json")
 [ "$("$D/run" /usr/bin/python3 -c 'import json; print(json.__file__)')" = "$lib/json/__init__.py" ]
 dlcache show "$root/m.json" | grep -q 'python3'
 dlcache unstage "$D"
+D=$(mpiexec.mpich -n 2 dlcache stage --dir "$root/place" "$root/m.json") # MPI is found, too
+dlcache unstage "$D"
 if [ -e "$root/opt/dlcache/lib/dlcache/libdlcache-onestep.so" ]; then # it finds the launcher that it lays down
     mpiexec.mpich -n 2 env LD_PRELOAD="$root/opt/dlcache/lib/dlcache/libdlcache.so" DLCACHE_MANIFEST="$root/m.json" \
         DLCACHE_DIR="$root/place" /usr/bin/python3 -c 'import os; assert os.access(os.environ["DLCACHE_STAGE"] + "/run", os.X_OK)'

@@ -13,7 +13,7 @@ END
 chmod +x "$build/mpiexec"
 export BUILD="$build" MPICC=mpicc.openmpi MPIEXEC="$build/mpiexec"
 $make --no-print-directory SAN= BUILD="$BUILD" MPICC="$MPICC" MPIEXEC="$MPIEXEC" all check-progs
-readelf -d "$build/dlcache-stage" | grep -q 'libmpi\.so'
+readelf -d "$build/dlcache-mpi.so" | grep -q 'libmpi\.so'
 
 scratch=$(mktemp -d)
 trap 'status=$?; [ $status = 0 ] || cat "$scratch/said" "$scratch/out" 2>/dev/null || :; rm -rf "$scratch"; exit $status' EXIT
