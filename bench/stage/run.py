@@ -170,7 +170,8 @@ def table(results, calls):
             out.append("  %-31s %6.2f s [%5.2f %5.2f] CPU %5.2f s  ratio %5.2f" % (
                 TITLES[way], r["seconds"], r["from"], r["to"], r["cpu"], base / r["seconds"]))
         slower = max(row[w]["seconds"] for w in ("copy", "bcast") if w in row)
-        text = "  stage / the slower of (a), (b): %.2f" % (base / slower)
+        total = sum(row[w]["seconds"] for w in ("copy", "bcast") if w in row)
+        text = "  stage / the slower of (a), (b): %.2f; / both, one after the other: %.2f" % (base / slower, base / total)
         if "tar" in row:
             text += "; (c) / stage: %.2f" % (row["tar"]["seconds"] / base)
         out += [text, ""]

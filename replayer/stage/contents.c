@@ -69,7 +69,7 @@ static void end_chunk(struct stream *s)
 
 static void next_chunk(struct stream *s, uint64_t n, uint64_t bytes)
 {
-    struct carried sent;
+    struct carried sent = {0};
 
     /* Nothing to send yet: nothing holds up what is on its way. */
     if (s->source && s->chunk && !source_is_ready(s->source))
