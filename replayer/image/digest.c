@@ -2,6 +2,10 @@
 
 #include <string.h>
 
+/* Some of it has to be inlined, which -Og does not do. */
+#ifndef __clang__
+#pragma GCC optimize("O2")
+#endif
 /* The same header makes both parts of it: what one library has in its state another may have elsewhere. */
 #define XXH_INLINE_ALL
 #include <xxhash.h>
