@@ -13,18 +13,14 @@
 #include "facts/memory.h"
 #include "libdlcache/stage.h"
 #include "replayer/stage/copy.h"
+#include "replayer/stage/names.h"
 #include "replayer/stage/state.h"
 
 struct laydown {
     const struct place *place;
     const struct view *view;
     const struct image *im;
-    char *path;             /* PLACE/…/root, and room for any path behind it */
-    size_t root_len;
-    uint32_t in_path;       /* the directory whose path it begins with, up to … */
-    size_t in_len;          /* … there; 0: none */
-    int dir;                /* a descriptor of the directory that was worked in last, or -1 … */
-    uint32_t dir_node;      /* … which is this one */
+    struct names names;
     char *prefix;           /* the mirror's path when the stage has its name */
     uint32_t *files;        /* nodes with contents, by offset; hard links side by side */
     uint32_t *made;         /* one a file: the name that was made first, for the first of its hard links */
@@ -35,57 +31,6 @@ struct laydown {
     struct dlc_mirror *mirror; /* one a node; whose inode number is 0 is not noted yet */
     struct copier *copier;  /* the contents come from the originals at once; NULL: by laydown_data */
 };
-
-static const char *name_of(const struct laydown *l, uint32_t node)
-{
-    return l->im->strings + l->im->nodes[node].name;
-}
-
-/* The node's path in the mirror that is being made. NULL where it would be too long for the kernel: such a name is
- * not in the mirror, and image_drop_long has seen to it that nobody looks for it there. */
-static const char *path_of(struct laydown *l, uint32_t node)
-{
-    const struct dlc_node *n = &l->im->nodes[node];
-
-    if (node == 0) {
-        l->path[l->root_len] = '\0';
-        return l->path;
-    }
-    if (!l->in_len || l->in_path != n->parent) {
-        const long len = n->parent ? image_path(l->im, n->parent, l->path + l->root_len, PATH_MAX - l->root_len) : 0;
-        l->in_path = n->parent;
-        l->in_len = len < 0 ? 0 : l->root_len + (size_t)len;
-    }
-    if (!l->in_len || l->in_len + 1 + n->name_len >= PATH_MAX)
-        return NULL;
-    l->path[l->root_len] = '/'; /* the first byte of any path there */
-    l->path[l->in_len] = '/';
-    memcpy(l->path + l->in_len + 1, name_of(l, node), n->name_len + 1u);
-    return l->path;
-}
-
-/* The same for the system calls that take a directory: the kernel soon walks a path of one component. */
-struct at {
-    int dir;
-    const char *name;
-};
-
-/* False where path_of has none. */
-static bool locate_name(struct laydown *l, uint32_t node, struct at *at)
-{
-    const uint32_t dir = l->im->nodes[node].parent;
-
-    if (node && (l->dir < 0 || l->dir_node != dir)) {
-        const char *path = path_of(l, dir);
-        if (l->dir >= 0)
-            close(l->dir);
-        l->dir = path ? open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
-        l->dir_node = dir;
-    }
-    const char *path = path_of(l, node);
-    *at = node && l->dir >= 0 ? (struct at){l->dir, name_of(l, node)} : (struct at){AT_FDCWD, path};
-    return path != NULL;
-}
 
 static void fail(struct outcome *o, const char *path, int error)
 {
@@ -140,10 +85,10 @@ static const char *climbs_out(const struct laydown *l, uint32_t node, const char
 
 static void make_symlink(struct laydown *l, uint32_t node, const char *target, struct outcome *o)
 {
-    struct at at;
+    struct name_at at;
 
-    if (locate_name(l, node, &at) && symlinkat(target, at.dir, at.name) != 0)
-        fail(o, path_of(l, node), errno);
+    if (names_at(&l->names, node, &at) && symlinkat(target, at.dir, at.name) != 0)
+        fail(o, names_path(&l->names, node), errno);
 }
 
 static void make_real_link(struct laydown *l, uint32_t node, struct outcome *o)
@@ -165,11 +110,11 @@ static void make_real_link(struct laydown *l, uint32_t node, struct outcome *o)
 
 static void link_original(struct laydown *l, uint32_t node, struct outcome *o)
 {
-    const char *path = path_of(l, node);
+    const char *path = names_path(&l->names, node);
 
     if (!path)
         return;
-    char *original = memory_text(path + l->root_len);
+    char *original = memory_text(path + l->names.root_len);
     make_symlink(l, node, original, o);
     free(original);
 }
@@ -207,9 +152,9 @@ static void make_file(struct laydown *l, uint32_t node, struct outcome *o)
 {
     uint32_t *made = &l->made[file_of(l, node)];
 
-    struct at at;
+    struct name_at at;
 
-    if (!locate_name(l, node, &at))
+    if (!names_at(&l->names, node, &at))
         return;
     if (*made == 0) {
         const int fd = openat(at.dir, at.name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -217,11 +162,11 @@ static void make_file(struct laydown *l, uint32_t node, struct outcome *o)
         if (fd >= 0 && l->copier)
             copier_put(l->copier, node, l->im->nodes[node].data, fd);
         else if (fd < 0 || close(fd) != 0)
-            fail(o, path_of(l, node), errno);
+            fail(o, names_path(&l->names, node), errno);
         return;
     }
-    char *to = memory_text(path_of(l, node));
-    const char *from = path_of(l, *made);
+    char *to = memory_text(names_path(&l->names, node));
+    const char *from = names_path(&l->names, *made);
     if (from && link(from, to) != 0)
         fail(o, to, errno);
     free(to);
@@ -231,11 +176,11 @@ static void make_name(struct laydown *l, uint32_t node, struct outcome *o)
 {
     const struct dlc_node *n = &l->im->nodes[node];
 
-    struct at at;
+    struct name_at at;
 
     if (is_real_directory(n)) {
-        if (locate_name(l, node, &at) && mkdirat(at.dir, at.name, 0700) != 0)
-            fail(o, path_of(l, node), errno);
+        if (names_at(&l->names, node, &at) && mkdirat(at.dir, at.name, 0700) != 0)
+            fail(o, names_path(&l->names, node), errno);
     } else if (n->flags & DLC_N_DATA) {
         make_file(l, node, o);
     } else if (is_real_link(l, node)) {
@@ -291,8 +236,7 @@ int laydown_open(void *arg, uint32_t node)
     const uint32_t made = l->made[file_of(l, node)];
     char path[PATH_MAX];
 
-    memcpy(path, l->path, l->root_len);
-    if (!made || image_path(l->im, made, path + l->root_len, sizeof path - l->root_len) < 0) {
+    if (!made || !names_copy_path(&l->names, made, path)) {
         errno = ENAMETOOLONG;
         return -1;
     }
@@ -324,9 +268,10 @@ struct laydown *laydown_begin(const struct place *place, const struct view *view
     l->place = place;
     l->view = view;
     l->im = im;
-    l->fd = l->dir = -1;
-    l->path = memory_check(malloc(PATH_MAX + strlen(place->temporary) + 16));
-    l->root_len = (size_t)sprintf(l->path, "%s/" STAGE_MIRROR, place->temporary);
+    l->fd = -1;
+    char *root = memory_join(place->temporary, STAGE_MIRROR, strlen(STAGE_MIRROR));
+    names_begin(&l->names, im, root);
+    free(root);
     l->prefix = memory_join(place->dir, STAGE_MIRROR, strlen(STAGE_MIRROR));
     l->mirror = memory_new(im->node_count, sizeof *l->mirror);
     l->files = memory_new(im->node_count, sizeof *l->files);
@@ -336,8 +281,8 @@ struct laydown *laydown_begin(const struct place *place, const struct view *view
     qsort_r(l->files, l->file_count, sizeof *l->files, by_data, (void *)(uintptr_t)im->nodes);
     l->made = memory_new(l->file_count, sizeof *l->made);
 
-    if (mkdir(path_of(l, 0), 0700) != 0)
-        fail(o, path_of(l, 0), errno);
+    if (mkdir(names_path(&l->names, 0), 0700) != 0)
+        fail(o, names_path(&l->names, 0), errno);
     if (from && !o->failed && !(l->copier = copier_start(from, laydown_end, l)))
         outcome_fail(o, "no thread can be started to read with");
     uint32_t *room = memory_new(im->node_count, sizeof *room);
@@ -350,7 +295,7 @@ struct laydown *laydown_begin(const struct place *place, const struct view *view
 
 void laydown_failed(struct laydown *l, uint32_t node, int error, struct outcome *o)
 {
-    fail(o, path_of(l, node), error);
+    fail(o, names_path(&l->names, node), error);
 }
 
 void laydown_copied(struct laydown *l, uint32_t **bad, size_t *count, struct outcome *o)
@@ -359,7 +304,7 @@ void laydown_copied(struct laydown *l, uint32_t **bad, size_t *count, struct out
     const int error = copier_finish(l->copier, bad, count, &node);
 
     if (error)
-        fail(o, path_of(l, node), error);
+        fail(o, names_path(&l->names, node), error);
     copier_free(l->copier);
     l->copier = NULL;
 }
@@ -372,7 +317,7 @@ static void close_file(struct laydown *l, struct outcome *o)
     if (close(l->fd) != 0 && !error)
         error = errno;
     if (error)
-        fail(o, path_of(l, node), error);
+        fail(o, names_path(&l->names, node), error);
     l->fd = -1;
 }
 
@@ -398,12 +343,12 @@ void laydown_data(struct laydown *l, const void *data, uint64_t bytes, struct ou
             break;
         if (l->fd < 0) {
             const uint32_t made = l->made[l->file];
-            struct at at;
+            struct name_at at;
             errno = ENAMETOOLONG;
-            l->fd = made && locate_name(l, made, &at) ? openat(at.dir, at.name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+            l->fd = made && names_at(&l->names, made, &at) ? openat(at.dir, at.name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
             if (l->fd < 0) {
                 const int error = errno;
-                fail(o, made ? path_of(l, made) : NULL, error);
+                fail(o, made ? names_path(&l->names, made) : NULL, error);
                 break;
             }
         }
@@ -414,7 +359,7 @@ void laydown_data(struct laydown *l, const void *data, uint64_t bytes, struct ou
             if (k < 0 && errno == EINTR)
                 continue;
             if (k <= 0) {
-                fail(o, path_of(l, l->files[l->file]), k < 0 ? errno : ENOSPC);
+                fail(o, names_path(&l->names, l->files[l->file]), k < 0 ? errno : ENOSPC);
                 return;
             }
             at += (uint64_t)k;
@@ -434,10 +379,10 @@ static void replace_dropped(struct laydown *l, struct outcome *o)
         if (l->im->nodes[l->files[i]].flags & DLC_N_DATA)
             continue;
         const uint32_t node = l->files[i];
-        struct at at;
+        struct name_at at;
         l->mirror[node] = (struct dlc_mirror){0};
-        if (locate_name(l, node, &at) && unlinkat(at.dir, at.name, 0) != 0)
-            fail(o, path_of(l, node), errno);
+        if (names_at(&l->names, node, &at) && unlinkat(at.dir, at.name, 0) != 0)
+            fail(o, names_path(&l->names, node), errno);
         else
             link_original(l, node, o);
     }
@@ -449,9 +394,9 @@ static int finish_name(struct laydown *l, uint32_t node, bool is_own)
     const struct dlc_node *n = &l->im->nodes[node];
     struct timespec times[2];
     struct stat st;
-    struct at at;
+    struct name_at at;
 
-    if (!locate_name(l, node, &at))
+    if (!names_at(&l->names, node, &at))
         return 0;
     set_times(n, times);
     if (is_own && ((n->kind == DT_DIR && fchmodat(at.dir, at.name, 0555, 0) != 0) ||
@@ -478,7 +423,7 @@ static void finish_names(struct laydown *l, struct outcome *o)
         team_look();
         const int error = finish_name(l, i, is_own);
         if (error)
-            fail(o, path_of(l, i), error);
+            fail(o, names_path(&l->names, i), error);
     }
 }
 
@@ -496,7 +441,7 @@ void laydown_state(struct laydown *l, uint32_t audit, const struct dlc_loader *l
 
     if (o->failed)
         return;
-    void *state = state_make(l->view, l->mirror, l->path, l->root_len, l->prefix, audit, loader, &bytes, o);
+    void *state = state_make(l->view, l->mirror, names_path(&l->names, 0), l->prefix, audit, loader, &bytes, o);
     if (state)
         place_file(l->place, STAGE_STATE, state, bytes, 0600, o);
     free(state);
@@ -509,9 +454,7 @@ void laydown_free(struct laydown *l)
     copier_free(l->copier);
     if (l->fd >= 0)
         close(l->fd);
-    if (l->dir >= 0)
-        close(l->dir);
-    free(l->path);
+    names_end(&l->names);
     free(l->prefix);
     free(l->files);
     free(l->made);

@@ -175,9 +175,8 @@ static uint32_t ask_tls(uint64_t bytes)
     return bytes < TLS_MOST - TLS_OF_OTHERS ? (uint32_t)bytes + TLS_OF_OTHERS : TLS_MOST;
 }
 
-void *state_make(const struct view *view, const struct dlc_mirror *mirror, char *root, size_t root_len,
-                 const char *prefix, uint32_t audit, const struct dlc_loader *loader, uint64_t *bytes,
-                 struct outcome *o)
+void *state_make(const struct view *view, const struct dlc_mirror *mirror, const char *root, const char *prefix,
+                 uint32_t audit, const struct dlc_loader *loader, uint64_t *bytes, struct outcome *o)
 {
     const struct image *im = &view->image;
     struct dlc_state h = {.version = DLC_FORMAT_VERSION, .size = sizeof h};
@@ -185,7 +184,6 @@ void *state_make(const struct view *view, const struct dlc_mirror *mirror, char 
     struct mounts mounts;
     uint64_t root_dev, root_ino;
 
-    root[root_len] = '\0';
     if (stat(root, &mirror_st) != 0 || stat("/", &root_st) != 0 || stat("/proc/self/ns/mnt", &ns_st) != 0) {
         outcome_fail(o, "%s, / or /proc/self/ns/mnt: %s", root, strerror(errno));
         return NULL;

@@ -113,8 +113,23 @@ class Case(unittest.TestCase):
                                    "-s", "4096", "-o", log, *(a for e in exports for a in ("-E", e)), *argv],
                                   env=env, status=status, timeout=timeout, **kw)
         with open(log, errors="surrogateescape") as f:
-            lines = [line.split(None, 1)[1].rstrip("\n") for line in f if " " in line]
-        return result, lines
+            return result, self.calls(f)
+
+    @staticmethod
+    def calls(lines):
+        """strace's lines without the process's number; one that another process's has cut in two is one again."""
+        begun, whole = {}, []
+        for line in lines:
+            pid, _, call = line.rstrip("\n").partition(" ")
+            call = call.lstrip()
+            if call.endswith(" <unfinished ...>"):
+                begun[pid] = call[:-len(" <unfinished ...>")]
+                continue
+            resumed = re.match(r"<\.\.\. \w+ resumed>", call)
+            if resumed and pid in begun:
+                call = begun.pop(pid) + call[resumed.end():]
+            whole.append(call)
+        return whole + list(begun.values())
 
     @staticmethod
     def touching(lines, *prefixes):
