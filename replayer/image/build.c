@@ -10,24 +10,23 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "facts/elf.h"
 #include "facts/memory.h"
 #include "libdlcache/format.h"
 #include "replayer/image/bundle.h"
+#include "replayer/image/freeze.h"
+#include "replayer/image/objects.h"
 #include "replayer/image/tree.h"
 #include "replayer/image/write.h"
 
 /* Of each kind of warning so many are printed; then their number. */
 #define WARNINGS 10
-/* Files that stay open from when they are looked into until they are read; a quarter of what may be open at most. */
-#define OPEN_MOST 256
 
 struct builder {
     const struct manifest *m;
     struct tree tree;
     struct image_plan plan; /* contents and objects, in order */
+    struct objects objects; /* that are not looked into yet */
     struct build_report report;
-    unsigned open, open_most; /* files that are kept open */
     bool strict;
     char *first_error;
 };
@@ -85,31 +84,6 @@ static void warn_rest(uint64_t count, const char *what)
         fprintf(stderr, "dlcache: warning: … and %" PRIu64 " more %s\n", count - WARNINGS, what);
 }
 
-/* --- objects ---------------------------------------------------------------------------------------------------- */
-
-/* Directories that ld.so will search for what this object needs: to be frozen, empty ones, too. */
-static void want_search_path(struct builder *b, const char *list, const char *origin)
-{
-    while (list && *list) {
-        const size_t len = strcspn(list, ":");
-        const size_t token = strncmp(list, "$ORIGIN", 7) == 0     ? 7
-                             : strncmp(list, "${ORIGIN}", 9) == 0 ? 9
-                                                                  : 0;
-        if (len >= token && (token || list[0] == '/')) {
-            struct tree_node *missing, *dir;
-            char *dirname = memory_check(malloc(strlen(origin) + len + 1));
-            sprintf(dirname, "%s%.*s", token ? origin : "", (int)(len - token), list + token);
-            dir = tree_walk(&b->tree, dirname, true, &missing);
-            if (dir && dir->kind == DT_DIR)
-                dir->wanted = true;
-            else if (missing)
-                missing->wanted = true;
-            free(dirname);
-        }
-        list += len + (list[len] == ':');
-    }
-}
-
 static bool may_be_object(const struct manifest_entry *e)
 {
     const char *name = strrchr(e->path, '/') + 1;
@@ -123,47 +97,6 @@ static bool may_run(const struct tree_node *n, const char *path)
 {
     return n->flags & DLC_N_EXEC && !(n->st.stx_mode & 06000) &&
            lgetxattr(path, "security.capability", NULL, 0) < 0;
-}
-
-/* The reader goes on with the descriptor of what was planned last, instead of opening the file once more; with a few of
- * them, for they are few. */
-static void keep_open(struct builder *b, const struct tree_node *n, int fd)
-{
-    struct planned_data *d = &b->plan.data[b->plan.data_count - 1];
-
-    if (d->node == n && !d->again && b->open < b->open_most) {
-        d->fd = fd;
-        b->open++;
-    } else {
-        close(fd);
-    }
-}
-
-static void add_object(struct builder *b, struct tree_node *n, const char *path, const char *asked)
-{
-    struct elf_facts facts;
-    const int fd = tree_open(path, 0);
-
-    if (fd < 0 || elf_facts_read(fd, &facts) != 0) {
-        if (fd >= 0)
-            close(fd);
-        return;
-    }
-    keep_open(b, n, fd);
-    if (elf_is_loadable(&facts)) {
-        plan_object(&b->plan, n, &facts);
-        if (!facts.interpreted)
-            n->flags &= ~(uint32_t)DLC_N_RUN; /* static: it would see where it lies */
-        /* Its $ORIGIN is the directory of the name by which it is loaded. */
-        for (int i = 0; i < 2; i++) {
-            const char *name = i ? asked : path;
-            char *origin = memory_bytes(name, (size_t)(strrchr(name, '/') - name));
-            want_search_path(b, facts.rpath, origin);
-            want_search_path(b, facts.runpath, origin);
-            free(origin);
-        }
-    }
-    elf_facts_free(&facts);
 }
 
 /* --- entries ---------------------------------------------------------------------------------------------------- */
@@ -193,7 +126,7 @@ static void add_file(struct builder *b, const struct manifest_entry *e, struct t
         if (e->kind == MANIFEST_EXECUTABLE && may_run(n, path))
             n->flags |= DLC_N_RUN;
         if (may_be_object(e))
-            add_object(b, n, path, e->path);
+            objects_want(&b->objects, n, path, e->path, &b->plan);
     }
     free(path);
 }
@@ -235,15 +168,31 @@ static void add_entry(struct builder *b, const struct manifest_entry *e)
     want_directory(b, e->path);
 }
 
-static void freeze_wanted(struct builder *b, struct tree_node *n)
+struct directories {
+    struct tree_node **list;
+    size_t count, capacity;
+};
+
+static void find_wanted(const struct builder *b, struct tree_node *n, struct directories *all)
 {
     struct tree_node *child, *next;
 
-    if (n->wanted && may_freeze(b, n) && tree_freeze(&b->tree, n))
-        b->report.frozen++;
+    if (n->wanted && may_freeze(b, n)) {
+        all->list = memory_grow(all->list, &all->capacity, all->count + 1, sizeof(struct tree_node *));
+        all->list[all->count++] = n;
+    }
     HASH_ITER(hh, n->children, child, next)
         if (child->kind == DT_DIR)
-            freeze_wanted(b, child);
+            find_wanted(b, child, all);
+}
+
+static void freeze_wanted(struct builder *b)
+{
+    struct directories all = {0};
+
+    find_wanted(b, b->tree.root, &all);
+    b->report.frozen += freeze(&b->tree, all.list, all.count);
+    free(all.list);
 }
 
 /* All that is there is looked at beforehand, with many requests in flight; and the directories of what is not there. */
@@ -273,8 +222,7 @@ static int by_order(const void *a, const void *b)
 
 int build_image(const struct manifest *m, bool strict, struct built *out, char **error)
 {
-    const long may_open = sysconf(_SC_OPEN_MAX) / 4;
-    struct builder b = {.m = m, .strict = strict, .open_most = may_open < OPEN_MOST ? (unsigned)may_open : OPEN_MOST};
+    struct builder b = {.m = m, .strict = strict};
     const struct manifest_entry **order = memory_new(m->entry_count, sizeof *order);
 
     *out = (struct built){0};
@@ -286,13 +234,14 @@ int build_image(const struct manifest *m, bool strict, struct built *out, char *
     glance(&b);
     for (size_t i = 0; i < m->entry_count; i++)
         order[i]->kind == MANIFEST_ABSENT ? want_directory(&b, order[i]->path) : add_entry(&b, order[i]);
-    freeze_wanted(&b, b.tree.root);
+    objects_look(&b.objects, &b.tree, &b.plan);
+    freeze_wanted(&b);
     /* What is not there is proved by the lists that were just read: nearly all of it needs no question of its own. */
     for (size_t i = 0; i < m->entry_count; i++)
         if (order[i]->kind == MANIFEST_ABSENT)
             add_entry(&b, order[i]);
     free(order);
-    freeze_wanted(&b, b.tree.root);
+    freeze_wanted(&b);
     tree_forget_unfrozen(b.tree.root);
     if (!strict) {
         warn_rest(b.report.gone, "entries that are gone");

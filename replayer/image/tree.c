@@ -212,52 +212,6 @@ int tree_stat(int fd, struct statx *st)
     return statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_INO | STATX_SIZE | STATX_MTIME | STATX_CTIME, st) == 0 ? 0 : -errno;
 }
 
-/* Still the directory that was looked at, with the names that it had then. */
-static bool is_unchanged(int fd, const struct statx *then)
-{
-    struct statx now;
-
-    return tree_stat(fd, &now) == 0 && now.stx_ino == then->stx_ino &&
-           now.stx_mtime.tv_sec == then->stx_mtime.tv_sec && now.stx_mtime.tv_nsec == then->stx_mtime.tv_nsec;
-}
-
-bool tree_freeze(struct tree *t, struct tree_node *dir)
-{
-    bool whole = false;
-    size_t listed = 0;
-
-    /* A directory that may be read but not searched gives EACCES for every name, there or not. */
-    if (!(dir->flags & DLC_N_EXEC))
-        return false;
-    char *path = tree_path(dir);
-    const int fd = tree_open(path, O_DIRECTORY);
-    DIR *d = fd < 0 ? NULL : fdopendir(fd);
-    free(path);
-    if (!d) {
-        if (fd >= 0)
-            close(fd);
-        return false;
-    }
-    if (is_unchanged(fd, &dir->st)) {
-        const struct dirent *e;
-        for (errno = 0; (e = readdir(d)); errno = 0) {
-            if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-                continue;
-            struct tree_node *n = tree_add(t, dir, e->d_name, strlen(e->d_name));
-            n->order = (uint32_t)listed++;
-            if (n->looked)
-                continue;
-            n->kind = e->d_type;
-            n->ino = e->d_ino;
-        }
-        whole = errno == 0 && is_unchanged(fd, &dir->st) && listed == dir->child_count;
-    }
-    closedir(d);
-    if (whole)
-        dir->flags |= DLC_N_FROZEN;
-    return whole;
-}
-
 void tree_forget_unfrozen(struct tree_node *n)
 {
     struct tree_node *child, *next;

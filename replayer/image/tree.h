@@ -61,10 +61,6 @@ int tree_open(const char *path, int flags);
  * time of access, which having read would make a network's client ask its server for again. 0 or -errno. */
 int tree_stat(int fd, struct statx *st);
 
-/* Reads the complete list of names of a directory. True when it is complete, and the directory did not change
- * meanwhile: then it is frozen. */
-bool tree_freeze(struct tree *t, struct tree_node *dir);
-
 /* From `n` on, of every directory that is not frozen only the way through it stays known: names come and go in it, and
  * change its stat data, while the job runs. */
 void tree_forget_unfrozen(struct tree_node *n);

@@ -13,6 +13,7 @@
 #include <xxhash.h>
 
 #include "libdlcache/hash.h"
+#include "replayer/image/freeze.h"
 #include "replayer/image/tree.h"
 #include "test/check/suites.h"
 #include "test/check/tree.h"
@@ -217,9 +218,39 @@ START_TEST(test_changed_before_it_was_listed)
             const struct timespec later[2] = {{1000, 111}, {5000, 223}};
             ck_assert_int_eq(utimensat(AT_FDCWD, path, later, 0), 0);
         }
-        ck_assert_int_eq(tree_freeze(&names, dir), !changed);
+        ck_assert_uint_eq(freeze(&names, &dir, 1), !changed);
+        ck_assert_int_eq(!(dir->flags & DLC_N_FROZEN), changed);
         tree_free(&names);
     }
+}
+END_TEST
+
+/* Of several one cannot be listed, in one somebody has looked for a name that came later, and one may not be searched. */
+START_TEST(test_many_lists)
+{
+    const char *const below[] = {"/a", "/a/b", "/a/b/c", "/gone"};
+    struct tree_node *missing, *dirs[4];
+    struct tree names;
+    char path[512];
+
+    tree_init(&names);
+    snprintf(path, sizeof path, "%s/gone", tree.dir);
+    ck_assert_int_eq(mkdir(path, 0755), 0);
+    for (size_t i = 0; i < 4; i++) {
+        snprintf(path, sizeof path, "%s%s", tree.dir, below[i]);
+        ck_assert_ptr_nonnull(dirs[i] = tree_walk(&names, path, true, &missing));
+    }
+    tree_add(&names, dirs[1], "later", 5);
+    dirs[2]->flags &= ~(uint32_t)DLC_N_EXEC;
+    rmdir(path);
+    ck_assert_uint_eq(freeze(&names, dirs, 4), 1);
+    ck_assert(dirs[0]->flags & DLC_N_FROZEN);
+    ck_assert_ptr_nonnull(tree_child(dirs[0], "f", 1));
+    ck_assert_ptr_nonnull(tree_child(dirs[1], "hard", 4));
+    ck_assert_ptr_null(tree_child(dirs[2], "h", 1));
+    for (size_t i = 1; i < 4; i++)
+        ck_assert(!(dirs[i]->flags & DLC_N_FROZEN));
+    tree_free(&names);
 }
 END_TEST
 
@@ -457,6 +488,7 @@ Suite *suite_build(void)
     tcase_add_test(c, test_same_image_twice);
     tcase_add_test(c, test_times_of_access_stay);
     tcase_add_test(c, test_changed_before_it_was_listed);
+    tcase_add_test(c, test_many_lists);
     tcase_add_test(c, test_paths_too_long);
     tcase_add_test(c, test_volatile_is_not_frozen);
     tcase_add_test(c, test_gone);

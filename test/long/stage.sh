@@ -1,7 +1,8 @@
 #!/bin/sh
-# Staging what is large: files of more than 2 GiB, 200,000 files, in manifests, images and archives, on two ranks of which
-# one lays down. Says how long it took and the largest memory of each rank. The last line is "N passed, N failed".
-# usage: stage.sh BUILD      needs 4 GB of memory, and 4 GB in /var/tmp
+# Staging what is large: files of more than 2 GiB, 200,000 files, in manifests (by one rank, and on two nodes, which are
+# ranks with a tmpfs of their own), images and archives (by two ranks of which one lays down). Says how long it took and
+# the largest memory of each rank. The last line is "N passed, N failed".
+# usage: stage.sh BUILD      as root; needs 8 GB of memory, and 4 GB in /var/tmp
 set -eu
 build=$(cd "$1" && pwd)
 python=/usr/bin/python3
@@ -49,28 +50,47 @@ for where, dirs, files in os.walk(sys.argv[1]):
 print(count, total, digest.hexdigest())
 END
 
-check() { # what, tree, expected, arguments of stage…
-    what=$1 tree=$2 expected=$3
-    shift 3
-    echo "$what"
-    if D=$(mpiexec.mpich -n 2 $python "$scratch/took.py" "$build/dlcache" stage --dir "$place" "$@") &&
-        seen=$("$D/run" $python "$scratch/look.py" "$tree") && [ "$seen" = "$expected" ]; then
+judge() { # what, expected, seen
+    if [ "$2" = "$3" ]; then
         passed=$((passed + 1))
     else
-        echo "FAILED: $what: ${seen:-}, not $expected"
+        echo "FAILED: $1: $3, not $2"
         failed=$((failed + 1))
     fi
+}
+
+check() { # what, ranks, tree, expected, arguments of stage…
+    what=$1 ranks=$2 tree=$3 expected=$4 seen=
+    shift 4
+    echo "$what"
+    D=$(mpiexec.mpich -n "$ranks" $python "$scratch/took.py" "$build/dlcache" stage --dir "$place" "$@") &&
+        seen=$("$D/run" $python "$scratch/look.py" "$tree") || :
+    judge "$what" "$expected" "$seen"
     chmod -R u+w "$place"/* && rm -rf "$place"/*
 }
 
-three_ways() { # what, tree, expected
+check_two_nodes() { # what, tree, expected, manifest
+    echo "$1"
+    # shellcheck disable=SC2016
+    seen=$(mpiexec.mpich -n 2 unshare -m sh -ec 'mount -t tmpfs none "$1"
+        D=$("$2" "$3/took.py" "$4" stage --dir "$1" "$5")
+        D=$(ls -d "$1"/dlcache-*/*)
+        "$D/run" "$2" "$3/look.py" "$6"' sh "$place" $python "$scratch" "$build/dlcache" "$4" "$2") || :
+    judge "$1" "$3
+$3" "$seen"
+}
+
+every_way() { # what, tree, expected
+    "$build/dlcache" record -o "$scratch/m.json" --include "$2" -- $python "$scratch/look.py" "$2" >"$scratch/looked"
+    check "$1, by one rank" 1 "$2" "$3" "$scratch/m.json"
+    check_two_nodes "$1, on two nodes" "$2" "$3" "$scratch/m.json"
     echo "packing: $1"
     $python "$scratch/took.py" "$build/dlcache" pack -o "$scratch/image" --tree "$2"
-    check "$1, an image" "$2" "$3" "$scratch/image"
+    check "$1, an image" 2 "$2" "$3" "$scratch/image"
     rm "$scratch/image"
     tar -C "$2" -cSf "$scratch/tar" .
     mv "$2" "$2.away"
-    check "$1, an archive" "$2" "$3" --bundle "$scratch/tar" --at "$2"
+    check "$1, an archive" 2 "$2" "$3" --bundle "$scratch/tar" --at "$2"
     rm -r "$scratch/tar" "$2.away"
 }
 
@@ -86,7 +106,7 @@ with open(sys.argv[1] + "/sparse", "wb") as f:
 for i in range(10): open(sys.argv[1] + "/empty%d" % i, "wb").close()
 with open(sys.argv[1] + "/last", "wb") as f: f.write(b"last")
 END
-three_ways "a file of more than 2 GiB" "$large" "$($python "$scratch/look.py" "$large")"
+every_way "a file of more than 2 GiB" "$large" "$($python "$scratch/look.py" "$large")"
 
 many=$scratch/many
 mkdir "$many"
@@ -97,6 +117,6 @@ for d in range(1000):
     for i in range(200):
         with open(sys.argv[1] + "/%d/%d" % (d, i), "wb") as f: f.write(b"%d of %d\n" % (i, d) if i else b"")
 END
-three_ways "200,000 files" "$many" "$($python "$scratch/look.py" "$many")"
+every_way "200,000 files" "$many" "$($python "$scratch/look.py" "$many")"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
