@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Something that was begun, until `is_done` says so once. */
+/* Something that was begun, until `is_done` says so, which it goes on saying. */
 struct carried {
     _Alignas(8) unsigned char request[16];
 };
@@ -26,6 +26,10 @@ struct carrier {
     /* All ranks; comes back when all have called it. */
     void (*make_leaders)(bool leader);
     void (*free_leaders)(void);
+    /* This process's among them. */
+    void (*rank)(enum carrier_ranks ranks, int *rank);
+    void (*send)(struct carried *c, enum carrier_ranks ranks, const void *buf, int bytes, int to);
+    void (*receive)(struct carried *c, enum carrier_ranks ranks, void *buf, int bytes, int from);
     void (*broadcast)(struct carried *c, enum carrier_ranks ranks, void *buf, int bytes, int root);
     void (*reduce)(struct carried *c, enum carrier_ranks ranks, const void *mine, void *result, int count,
                    enum carrier_op op);

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CHUNK_TAG 1
+
 static MPI_Comm communicators[] = {[CARRIER_ALL] = MPI_COMM_NULL, [CARRIER_LEADERS] = MPI_COMM_NULL};
 static void (*on_failure)(const char *text);
 
@@ -78,6 +80,27 @@ static void put_request(struct carried *c, MPI_Request request)
     memcpy(c->request, &request, sizeof request);
 }
 
+static void rank_of(enum carrier_ranks ranks, int *rank)
+{
+    MPI_Comm_rank(communicators[ranks], rank);
+}
+
+static void send_to(struct carried *c, enum carrier_ranks ranks, const void *buf, int bytes, int to)
+{
+    MPI_Request request = MPI_REQUEST_NULL;
+
+    MPI_Isend(buf, bytes, MPI_BYTE, to, CHUNK_TAG, communicators[ranks], &request);
+    put_request(c, request);
+}
+
+static void receive_from(struct carried *c, enum carrier_ranks ranks, void *buf, int bytes, int from)
+{
+    MPI_Request request = MPI_REQUEST_NULL;
+
+    MPI_Irecv(buf, bytes, MPI_BYTE, from, CHUNK_TAG, communicators[ranks], &request);
+    put_request(c, request);
+}
+
 static void broadcast(struct carried *c, enum carrier_ranks ranks, void *buf, int bytes, int root)
 {
     MPI_Request request = MPI_REQUEST_NULL;
@@ -116,5 +139,18 @@ static bool is_done(struct carried *c)
     return done;
 }
 
-const struct carrier dlcache_carrier = {start,     end,    begin,  abort_all, make_leaders, free_leaders,
-                                        broadcast, reduce, gather, is_done};
+const struct carrier dlcache_carrier = {
+    .start = start,
+    .end = end,
+    .begin = begin,
+    .abort = abort_all,
+    .make_leaders = make_leaders,
+    .free_leaders = free_leaders,
+    .rank = rank_of,
+    .send = send_to,
+    .receive = receive_from,
+    .broadcast = broadcast,
+    .reduce = reduce,
+    .gather = gather,
+    .is_done = is_done,
+};

@@ -257,11 +257,6 @@ bool team_agree(const struct team *t, struct outcome *o)
     return false;
 }
 
-void team_broadcast_begin(const struct team *t, struct carried *c, void *buf, uint64_t bytes)
-{
-    t->carrier->broadcast(c, t->leaders, buf, (int)bytes, 0);
-}
-
 void team_broadcast(const struct team *t, void *buf, uint64_t bytes)
 {
     const uint64_t most = 64 << 20;
@@ -270,7 +265,7 @@ void team_broadcast(const struct team *t, void *buf, uint64_t bytes)
     for (uint64_t n; bytes && t->nodes > 1; p += n, bytes -= n) {
         struct carried c;
         n = bytes < most ? bytes : most;
-        team_broadcast_begin(t, &c, p, n);
+        t->carrier->broadcast(&c, t->leaders, p, (int)n, 0);
         wait_for(t, &c);
     }
 }

@@ -62,8 +62,7 @@ bool team_agree(const struct team *t, struct outcome *o);
 
 /* The leaders, from rank 0. */
 void team_broadcast(const struct team *t, void *buf, uint64_t bytes);
-/* The same, begun; team_wait_chunk ends it. There are several nodes, and `bytes` fits an int. */
-void team_broadcast_begin(const struct team *t, struct carried *c, void *buf, uint64_t bytes);
+/* Until what was begun is done: with short naps, for there are many such waits. */
 void team_wait_chunk(const struct team *t, struct carried *c);
 
 /* Of all leaders, who all call it: the least value; the sum. */

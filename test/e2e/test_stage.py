@@ -434,10 +434,13 @@ class Contents(StageCase):
         self.assertRegex(said, r"staged 7 files, 331\.\d MB")
         for path in (*paths, big):
             self.run_command(["cmp", path, self.mirror(d, path)])
-        # From a node to others it goes another way.
+        # From a node to others it goes another way: to two, which have none below them, and through several.
         same = "; ".join("cmp %s $D/root%s" % (path, path) for path in (*paths, big))
-        answers = self.nodes(manifest, self.place, ranks=3, after=same)
-        self.assertEqual([a[0] for a in answers], [0, 0, 0])
+        image = self.path("image")
+        self.dlcache("pack", "-o", image, manifest)
+        for source, ranks in ((manifest, 3), (manifest, 6), (image, 2), (image, 4)):
+            answers = self.nodes(source, self.place, ranks=ranks, after=same)
+            self.assertEqual([a[0] for a in answers], [0] * ranks, answers)
 
     def change_while_read(self, command):
         """What `command` makes of a staging, in which four files are read slowly, and change: it, the files, another."""
