@@ -110,7 +110,7 @@ $(BUILD)/libdlcache.so: $(call obj,shim,$(shim))
 
 $(BUILD)/libdlcache-audit.so: $(call obj,bare,$(audit))
 	$(say) LD $@
-	$(Q)$(CC) -shared -nostdlib $(small) -Wl,-z,defs -Wl,-soname,libdlcache-audit.so $(LDFLAGS) $^ -o $@
+	$(Q)$(CC) -shared -nostdlib $(small) -Wl,-z,defs -Wl,-soname,libdlcache-audit.so $(LDFLAGS) -Wl,-z,lazy $^ -o $@
 
 $(BUILD)/dlcache-run: $(call obj,bare,$(run))
 	$(say) LD $@

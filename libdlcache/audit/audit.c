@@ -21,6 +21,8 @@ EXPORT void la_activity(uintptr_t *cookie, unsigned flag);
 
 struct audit audit;
 
+static char **environment; /* that the process began with */
+
 /* Who asked last. */
 static struct object *asked_by;
 /* A batch has begun: the first object is what dlopen was asked for. */
@@ -112,12 +114,14 @@ static __attribute__((constructor)) void start(int argc, char **argv, char **env
     if (audit.recording)
         note_program(envp);
     tls_start(argc, argv, envp);
+    environment = envp;
 }
 
 unsigned la_version(unsigned version)
 {
     if (!audit.serving && !audit.recording)
         return 0; /* not interested: ld.so takes us out */
+    bind_start(version, environment);
     return version < LAV_CURRENT ? version : LAV_CURRENT;
 }
 
@@ -300,6 +304,7 @@ unsigned la_objopen(struct link_map *map, Lmid_t lmid, uintptr_t *cookie)
         audit.main = o;
     else if (!audit.running)
         tls_needed(map);
+    bind_calls(o);
     answer_clear();
     if (audit.recording && map->l_name && __builtin_memchr(map->l_name, '/', dlc_strlen(map->l_name)))
         note_object(map->l_name);

@@ -25,6 +25,12 @@ struct identity {
     uint32_t node;     /* what of the mirror it is; DLC_NONE: none, the original */
 };
 
+/* What ld.so is told of an object's dynamic section and GOT (bind.c), as long as the object is there. */
+struct binding {
+    ElfW(Dyn) entry;
+    ElfW(Addr) got[3];
+};
+
 /* An object of the base name space: what its cookie points to. */
 struct object {
     struct link_map *map;
@@ -32,6 +38,7 @@ struct object {
     struct object *next;   /* in the list of all, or of the free ones */
     struct identity file;
     const char *origin;    /* the directory of one whose name is relative, or NULL */
+    struct binding binding;
 };
 
 struct audit {
@@ -123,5 +130,11 @@ void tls_start(int argc, char **argv, char **envp);
 /* An object that the program needs from its start. Where it wants more static TLS than there is, the program is
  * executed again, and this does not return. */
 void tls_needed(const struct link_map *map);
+
+/* --- bind.c --- */
+/* With what ld.so says to la_version, and the environment that the process began with. */
+void bind_start(unsigned version, char *const *envp);
+/* An object has come in, and is not relocated: its calls shall be bound as without an auditor. */
+void bind_calls(struct object *o);
 
 #endif

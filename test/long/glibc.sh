@@ -9,8 +9,8 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 tests="test_calls test_rules test_workflow test_fallback test_search test_restart test_surface test_next test_exec
 test_threads test_mounts test_hostile test_handover test_loader test_loader_view test_loader_seen test_loader_recorded
-test_loader_everything test_differ test_record test_record_misses test_record_ranks test_record_trouble test_replay
-test_stats test_pack test_keep test_doctor test_start"
+test_loader_everything test_loader_bound test_differ test_record test_record_misses test_record_ranks
+test_record_trouble test_replay test_stats test_pack test_keep test_doctor test_start"
 
 "$top/test/packages.sh" long
 [ "$(id -u)" -eq 0 ] || { echo "dlcache: chroot and debootstrap need root" >&2; exit 1; }
