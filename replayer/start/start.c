@@ -315,6 +315,8 @@ void start_launch(const struct start_plan *p, char *const *argv)
 {
     char **all = all_words(p, argv);
 
+    close(0);
+    open("/dev/null", O_RDONLY);
     start_clean_environment();
     execvp(all[0], all);
     free(all);

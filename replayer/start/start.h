@@ -41,7 +41,8 @@ char *start_text(const struct start_plan *p, char *const *argv);
  * write to this process's. The exit status; -1 with errno where it cannot be run. */
 int start_run(const struct start_plan *p, char *const *argv, char **output);
 
-/* Becomes the launcher. Comes back with errno where that fails. */
+/* Becomes the launcher, with nothing to read: standard input is the script's. Comes back with errno where that
+ * fails. */
 void start_launch(const struct start_plan *p, char *const *argv);
 
 #endif

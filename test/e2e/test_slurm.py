@@ -227,6 +227,14 @@ class Hosts(StageCase):
             self.dlcache("unstage", result.stdout.strip(), env=environment(**env))
             self.assertEqual(self.names(), [])
 
+    def test_the_scripts_input_is_its_own(self):
+        hosts = self.write("hosts", "localhost\n")
+        script = self.write("script", "while read -r line; do echo $line; \"$@\" >/dev/null; done")
+        lines = self.write("lines", "one\ntwo\nthree\n")
+        result = self.run_command(["sh", "-c", "exec sh \"$@\" <%s" % lines, "sh", script,
+                                   *self.command(self.manifest([self.file("a", "a")]), args=("--hosts", hosts))])
+        self.assertEqual(result.stdout, "one\ntwo\nthree\n")
+
     def test_what_cannot_be_started_is_refused(self):
         manifest = self.manifest([self.file("a", "a")])
         jobs = [
