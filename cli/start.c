@@ -14,6 +14,8 @@ int start_everywhere(const char *verb, const struct start_options *o, char *cons
     int status = -1;
 
     start_plan(&plan, environ, o->hosts, o->mpiexec);
+    if (plan.kind == START_ASK)
+        start_ask(&plan);
     if (plan.kind == START_REFUSE) {
         cli_error("%s: %s", verb, plan.why);
         status = 2;

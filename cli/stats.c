@@ -14,7 +14,7 @@
 static const char usage[] =
     "usage: dlcache stats [--json] [D]\n"
     "Tell what the stage D has answered on this node to programs that were started with DLCACHE_STATS=1, and what it could\n"
-    "not. Under srun or mpiexec each rank tells a line, of its node: srun --ntasks-per-node=1 dlcache stats D.\n"
+    "not. Under srun, flux run or mpiexec each rank tells a line, of its node: srun --ntasks-per-node=1 dlcache stats D.\n"
     "\n"
     "  D            the directory that dlcache stage printed (default: $DLCACHE_STAGE)\n"
     "  --json       for programs, all on one line\n"

@@ -15,7 +15,8 @@
 static const char usage[] =
     "usage: dlcache unstage [D]\n"
     "       dlcache unstage --all|--stale [--dir A:B:C]\n"
-    "Remove the stage D, or all of yours. In a batch script of Slurm, PBS or LSF D is removed on every node of the job.\n"
+    "Remove the stage D, or all of yours. In a batch script of Slurm, Flux, PBS or LSF D is removed on every node of the\n"
+    "job.\n"
     "\n"
     "  D            the directory that dlcache stage printed (default: $DLCACHE_STAGE)\n"
     "  --here       on this node only\n"

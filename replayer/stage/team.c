@@ -34,6 +34,7 @@ bool team_is_torn(int size, struct outcome *o)
         const char *variable, *advice;
     } hints[] = {
         {"SLURM_STEP_NUM_TASKS", "under srun, give the option --mpi that fits this MPI (srun --mpi=pmi2 for MPICH)"},
+        {"FLUX_JOB_SIZE", "under flux run, give the option -o pmi= that fits this MPI (-o pmi=simple for MPICH)"},
         {"OMPI_COMM_WORLD_SIZE", "it was started by Open MPI's mpiexec, and is linked with another MPI"},
         {"PMI_SIZE", "it was started by the mpiexec of another MPI"},
     };
@@ -52,7 +53,7 @@ bool team_is_torn(int size, struct outcome *o)
 
 bool team_is_alone(char *const *envp)
 {
-    static const char *const sizes[] = {"PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"};
+    static const char *const sizes[] = {"PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "FLUX_JOB_SIZE"};
     bool one = false;
 
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {

@@ -14,7 +14,8 @@
 #include "libdlcache/attach.h"
 
 /* What a launcher tells the ranks that it starts. */
-static const char *const rank_variables[] = {"PMI_RANK", "PMI_FD", "PMIX_RANK", "OMPI_COMM_WORLD_RANK"};
+static const char *const rank_variables[] = {"PMI_RANK", "PMI_FD", "PMIX_RANK", "OMPI_COMM_WORLD_RANK",
+                                              "FLUX_TASK_RANK"};
 
 /* Step ids from here on are Slurm's own: the batch script, and the shell of an interactive job. */
 #define SLURM_FIRST_SPECIAL_STEP 0xfffffff0ul
@@ -135,6 +136,47 @@ static void plan_slurm_job(struct start_plan *p, char *const *envp)
         plan_slurm(p, nodes);
 }
 
+/* In a prolog, an epilog or a housekeeping script of Flux there is a job's id; a script of an instance (flux batch,
+ * flux alloc, flux start) has none. Nodes that are lost or drained do not count: a task would wait for them. */
+static void plan_flux(struct start_plan *p, char *const *envp)
+{
+    if (value(envp, "FLUX_JOB_ID"))
+        return;
+    p->kind = START_ASK;
+    p->manager = "Flux";
+    p->in_no_job = !value(envp, "FLUX_ENCLOSING_ID");
+    words(p, (const char *const[]){"flux", "resource", "list", "--states=up", "--no-header", "--format={nnodes}", NULL});
+}
+
+/* Flux spreads tasks evenly. A task is given one core, and need not stay on it. The stage does not belong to the job
+ * that lays it down, which is soon over: about.c takes the instance for it, where that is a job. */
+void start_answer(struct start_plan *p, const char *text)
+{
+    const unsigned long nodes = text ? strtoul(text, NULL, 10) : 0;
+
+    while (p->count)
+        free(p->words[--p->count]);
+    if (nodes == 0) {
+        refuse(p, "Flux does not tell how many nodes there are: start it with flux run -N NODES -n NODES");
+        return;
+    }
+    p->kind = START_LAUNCH;
+    words(p, (const char *const[]){"flux", "run", NULL});
+    word(p, "--nodes=%lu", nodes);
+    word(p, "--ntasks=%lu", nodes);
+    words(p, (const char *const[]){"--job-name=dlcache", "-o", "cpu-affinity=off", NULL});
+    if (p->in_no_job)
+        word(p, "--env=FLUX_ENCLOSING_ID=");
+}
+
+void start_ask(struct start_plan *p)
+{
+    char *nobody[] = {NULL}, *text = NULL;
+
+    start_answer(p, start_run(p, nobody, &text) == 0 ? text : NULL);
+    free(text);
+}
+
 /* These managers' MPI finds the hosts itself; how many they are is in a file. */
 static bool plan_file(struct start_plan *p, char *const *envp, const char *manager, const char *job, const char *file,
                       const char *mpiexec)
@@ -178,7 +220,7 @@ void start_plan(struct start_plan *p, char *const *envp, const char *hosts, cons
         plan_slurm_job(p, envp);
     } else if (!plan_file(p, envp, "PBS", "PBS_JOBID", "PBS_NODEFILE", mpiexec) &&
                !plan_file(p, envp, "LSF", "LSB_JOBID", "LSB_DJOB_HOSTFILE", mpiexec) && value(envp, "FLUX_URI")) {
-        refuse(p, "under Flux, start it with flux run -N NODES -n NODES, one task a node");
+        plan_flux(p, envp);
     }
 }
 

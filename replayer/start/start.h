@@ -9,6 +9,7 @@
 enum start_kind {
     START_HERE,   /* a rank already, or no job: go on in this process */
     START_LAUNCH, /* run the command of the plan */
+    START_ASK,    /* the manager has to be asked first how many nodes there are: start_ask */
     START_REFUSE, /* it cannot be told how: `why` */
 };
 
@@ -17,8 +18,9 @@ enum start_kind {
 struct start_plan {
     enum start_kind kind;
     const char *manager;       /* "Slurm", …; of START_LAUNCH */
-    char *words[START_WORDS];  /* the launcher and its options: heap */
+    char *words[START_WORDS];  /* the launcher and its options; of START_ASK the question: heap */
     size_t count;
+    bool in_no_job;            /* of Flux: this instance is no job of another one */
     char *why;                 /* of START_REFUSE; of START_HERE a warning, or NULL: heap */
 };
 
@@ -27,6 +29,11 @@ struct start_plan {
  * LSB_DJOB_HOSTFILE, and nothing else. */
 void start_plan(struct start_plan *p, char *const *envp, const char *hosts, const char *mpiexec);
 void start_free(struct start_plan *p);
+
+/* Of START_ASK: what was answered, or NULL, makes START_LAUNCH or START_REFUSE of it. */
+void start_answer(struct start_plan *p, const char *text);
+/* Asks, and does that. */
+void start_ask(struct start_plan *p);
 
 /* One more option for the launcher. */
 void start_add(struct start_plan *p, const char *option);

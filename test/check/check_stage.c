@@ -432,6 +432,9 @@ static const struct {
     {{"SLURM_STEP_NUM_TASKS=1", "PMIX_RANK=0"}, false, true},
     {{"OMPI_COMM_WORLD_SIZE=1", "PMIX_RANK=0"}, true, true},
     {{"PMI_SIZE="}, false, false},
+    {{"FLUX_JOB_SIZE=1", "FLUX_TASK_RANK=0"}, true, false},
+    {{"FLUX_JOB_SIZE=4", "PMI_SIZE=4", "PMI_RANK=0"}, false, true},
+    {{"FLUX_JOB_SIZE=1", "PMI_SIZE=4", "PMI_RANK=0"}, false, true},
 };
 
 START_TEST(test_what_launchers_say)

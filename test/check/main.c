@@ -19,6 +19,7 @@ int main(void)
     srunner_add_suite(runner, suite_show());
     srunner_add_suite(runner, suite_spool());
     srunner_add_suite(runner, suite_stage());
+    srunner_add_suite(runner, suite_start());
     srunner_run_all(runner, CK_NORMAL);
     const int run = srunner_ntests_run(runner), failed = srunner_ntests_failed(runner);
     srunner_free(runner);

@@ -17,5 +17,6 @@ Suite *suite_input(void);
 Suite *suite_show(void);
 Suite *suite_spool(void);
 Suite *suite_stage(void);
+Suite *suite_start(void);
 
 #endif

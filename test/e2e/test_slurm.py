@@ -241,7 +241,7 @@ class Hosts(StageCase):
             ({"SLURM_JOB_ID": "1", "SLURM_HET_SIZE": "2"}, "in a heterogeneous job, start it with srun --het-group"),
             ({"SLURM_JOB_ID": "1"}, "SLURM_JOB_NUM_NODES"),
             ({"PBS_JOBID": "1", "PBS_NODEFILE": "/nowhere/x"}, "/nowhere/x, which PBS_NODEFILE names, cannot be read"),
-            ({"FLUX_URI": "local:///x"}, "under Flux, start it with flux run"),
+            ({"FLUX_URI": "local:///nowhere/x"}, "Flux does not tell how many nodes there are: start it with flux run"),
         ]
         for env, message in jobs:
             result = self.dlcache("stage", "--dir", self.place, manifest, env=environment(**env), status=2)
