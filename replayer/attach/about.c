@@ -12,30 +12,52 @@
 
 #include "libdlcache/attach.h"
 
+enum { SLURM, PBS, LSF, FLUX, COBALT, SGE };
+
 /* How each manager names a job, and what it says of one. Exit statuses and states: squeue(1), qstat(1B), bjobs(1),
  * flux-jobs(1). `over`: words of the answer, one of which a job that is over has; an answer of no words counts as well
- * where `silent`. `unknown`: what it says of a job that it has forgotten. */
+ * where `silent`. `unknown`: what it says of a job that it has forgotten; Flux has many instances, and one that does not
+ * know a job may not be the one that ran it. */
 static const struct manager {
     const char *name, *variable;
     const char *ask[6]; /* the job's id goes where "%" is */
     const char *over[10], *unknown[3];
     bool silent;
 } managers[] = {
-    {"Slurm", "SLURM_JOB_ID", {"squeue", "--noheader", "--format=%T", "--states=all", "--jobs=%"},
+    [SLURM] = {"Slurm", "SLURM_JOB_ID", {"squeue", "--noheader", "--format=%T", "--states=all", "--jobs=%"},
      {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE", "OUT_OF_MEMORY"},
      {"Invalid job id"}, true},
-    {"PBS", "PBS_JOBID", {"qstat", "%"}, {NULL}, {"Unknown Job", "has finished"}, false},
-    {"LSF", "LSB_JOBID", {"bjobs", "-noheader", "-o", "stat", "%"}, {"DONE", "EXIT"}, {"is not found"}, false},
-    {"Flux", "FLUX_JOB_ID", {"flux", "jobs", "-no", "{status_abbrev}", "%"}, {"CD", "F", "CA", "TO"}, {"unknown job"},
-     false},
-    {"Cobalt", "COBALT_JOBID", {NULL}, {NULL}, {NULL}, false},
-    {"SGE", "JOB_ID", {NULL}, {NULL}, {NULL}, false},
+    [PBS] = {"PBS", "PBS_JOBID", {"qstat", "%"}, {NULL}, {"Unknown Job", "has finished"}, false},
+    [LSF] = {"LSF", "LSB_JOBID", {"bjobs", "-noheader", "-o", "stat", "%"}, {"DONE", "EXIT"}, {"is not found"}, false},
+    [FLUX] = {"Flux", "FLUX_JOB_ID", {"flux", "--root", "jobs", "-no", "{status_abbrev}", "%"},
+     {"CD", "F", "CA", "TO"}, {NULL}, false},
+    [COBALT] = {"Cobalt", "COBALT_JOBID", {NULL}, {NULL}, {NULL}, false},
+    [SGE] = {"SGE", "JOB_ID", {NULL}, {NULL}, {NULL}, false},
 };
+
+/* A batch script of Flux is an instance of its own, and what it starts are jobs of that one: the job is the outermost
+ * instance's. Where that is none, start.c says so by an id that is empty. */
+static const char *flux_job(char id[64])
+{
+    const char *path = getenv("FLUX_JOB_ID_PATH"), *enclosing = getenv("FLUX_ENCLOSING_ID");
+
+    if (enclosing && !*enclosing)
+        return NULL;
+    const char *job = path && *path == '/' ? path + 1 : enclosing ? enclosing : getenv("FLUX_JOB_ID");
+    if (!job || strcspn(job, "/") >= 64)
+        return NULL;
+    /* The letter before an id is beyond ASCII or not, by the locale: Flux takes either. */
+    const bool is_wide = strncmp(job, "\u0192", 2) == 0;
+    snprintf(id, 64, "%s%.*s", is_wide ? "f" : "", (int)strcspn(job, "/") - 2 * is_wide, job + 2 * is_wide);
+    return id;
+}
 
 bool about_job(struct about *a)
 {
+    char flux[64];
+
     for (size_t i = 0; i < sizeof managers / sizeof *managers; i++) {
-        const char *id = getenv(managers[i].variable);
+        const char *id = i == FLUX ? flux_job(flux) : getenv(managers[i].variable);
         if (!id || !*id || strlen(id) >= sizeof a->job || strpbrk(id, " \t\r\n%"))
             continue;
         snprintf(a->manager, sizeof a->manager, "%s", managers[i].name);
@@ -134,10 +156,19 @@ static int ask(const struct manager *m, const char *job)
     return is_one_of(text, m->over, 10);
 }
 
+/* The job of the epilog that this is, or NULL. Flux's prologs look the same, when there is no stage of the job yet. */
+static const char *ending_job(size_t manager, char flux[64])
+{
+    const char *context = getenv("SLURM_SCRIPT_CONTEXT");
+
+    if (manager == SLURM)
+        return context && strncmp(context, "epilog", 6) == 0 ? getenv("SLURM_JOB_ID") ?: "" : NULL;
+    return manager == FLUX && getenv("FLUX_JOB_USERID") && !getenv("FLUX_TASK_RANK") ? flux_job(flux) : NULL;
+}
+
 int about_is_over(const struct about *a)
 {
-    const char *context = getenv("SLURM_SCRIPT_CONTEXT"), *ending = getenv("SLURM_JOB_ID");
-    const bool in_epilog = context && strncmp(context, "epilog", 6) == 0;
+    char flux[64];
 
     if (!*a->manager)
         return 0;
@@ -145,8 +176,9 @@ int about_is_over(const struct about *a)
         if (strcmp(managers[i].name, a->manager) != 0)
             continue;
         /* An epilog on each of many nodes asks nobody: it is there for its own job. */
-        if (in_epilog && i == 0)
-            return ending && strcmp(ending, a->job) == 0;
+        const char *ending = ending_job(i, flux);
+        if (ending)
+            return strcmp(ending, a->job) == 0;
         return ask(&managers[i], a->job);
     }
     return -1;

@@ -1,8 +1,10 @@
-/* How the stager would be started, from environments of batch systems. */
+/* How the stager would be started, and whose its stage is, from environments of batch systems. */
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "replayer/attach/about.h"
 #include "replayer/start/start.h"
 
 Suite *suite_start(void);
@@ -109,14 +111,83 @@ START_TEST(test_nobody_to_ask)
 }
 END_TEST
 
+/* --- whose a stage is ------------------------------------------------------------------------------------------- */
+
+static const struct {
+    char *env[4];
+    const char *manager, *job; /* NULL: nobody's */
+} owners[] = {
+    {{"HOME=/"}, NULL, NULL},
+    {{"SLURM_JOB_ID=7", "FLUX_JOB_ID=f2"}, "Slurm", "7"},
+    {{"PBS_JOBID=7.x"}, "PBS", "7.x"},
+    /* a job of the outermost instance; one that a batch job has started; one of a batch job within a batch job */
+    {{"FLUX_JOB_ID=\u0192c6XzvT", "FLUX_JOB_ID_PATH=/\u0192c6XzvT"}, "Flux", "fc6XzvT"},
+    {{"FLUX_JOB_ID=f3", "FLUX_JOB_ID_PATH=/f2/f3", "FLUX_ENCLOSING_ID=f2"}, "Flux", "f2"},
+    {{"FLUX_JOB_ID=\u01924", "FLUX_JOB_ID_PATH=/\u01922/\u01923/\u01924", "FLUX_ENCLOSING_ID=\u01923"}, "Flux", "f2"},
+    /* a Flux that does not tell the path; the script of a batch job */
+    {{"FLUX_JOB_ID=f3", "FLUX_ENCLOSING_ID=f2"}, "Flux", "f2"},
+    {{"FLUX_JOB_ID=f3"}, "Flux", "f3"},
+    {{"FLUX_ENCLOSING_ID=\u01922"}, "Flux", "f2"},
+    /* started by ourselves in an instance that is no job */
+    {{"FLUX_JOB_ID=f3", "FLUX_JOB_ID_PATH=/f3", "FLUX_ENCLOSING_ID="}, NULL, NULL},
+    {{"FLUX_JOB_ID_PATH=/"}, NULL, NULL},
+    {{"FLUX_JOB_ID_PATH=/1234567890123456789012345678901234567890123456789012345678901234"}, NULL, NULL},
+    {{"FLUX_JOB_ID_PATH=/\u01923456789012345678901234567890123456789012345678901234567890123"}, "Flux",
+     "f3456789012345678901234567890123456789012345678901234567890123"},
+};
+
+static void become(char *const *env, size_t count)
+{
+    static char *ended[8];
+
+    memset(ended, 0, sizeof ended);
+    memcpy(ended, env, count * sizeof *ended);
+    environ = ended;
+}
+
+START_TEST(test_owner)
+{
+    struct about a = {0};
+
+    become(owners[_i].env, 4);
+    ck_assert_int_eq(about_job(&a), owners[_i].job != NULL);
+    ck_assert_str_eq(a.manager, owners[_i].manager ? owners[_i].manager : "");
+    ck_assert_str_eq(a.job, owners[_i].job ? owners[_i].job : "");
+}
+END_TEST
+
+static const struct {
+    char *env[4];
+    int over;
+} epilogs[] = {
+    {{"PATH=/nowhere", "FLUX_JOB_ID=\u01922", "FLUX_JOB_USERID=1", "FLUX_JOB_RANKS=0-3"}, 1},
+    {{"PATH=/nowhere", "FLUX_JOB_ID=f2", "FLUX_JOB_USERID=1", "FLUX_JOB_RANKS=0-3"}, 1},
+    {{"PATH=/nowhere", "FLUX_JOB_ID=f22", "FLUX_JOB_USERID=1", "FLUX_JOB_RANKS=0-3"}, 0},
+    /* no epilog: Flux is asked, and cannot be */
+    {{"PATH=/nowhere", "FLUX_JOB_ID=f2", "FLUX_TASK_RANK=0"}, -1},
+    {{"PATH=/nowhere"}, -1},
+};
+
+START_TEST(test_epilog_of_flux)
+{
+    const struct about a = {.manager = "Flux", .job = "f2"};
+
+    become(epilogs[_i].env, 4);
+    ck_assert_int_eq(about_is_over(&a), epilogs[_i].over);
+}
+END_TEST
+
 Suite *suite_start(void)
 {
     Suite *s = suite_create("start");
-    TCase *c = tcase_create("plans");
+    TCase *c = tcase_create("plans"), *o = tcase_create("owners");
 
     tcase_add_loop_test(c, test_plan, 0, sizeof plans / sizeof *plans);
     tcase_add_loop_test(c, test_answer, 0, sizeof answers / sizeof *answers);
     tcase_add_test(c, test_nobody_to_ask);
     suite_add_tcase(s, c);
+    tcase_add_loop_test(o, test_owner, 0, sizeof owners / sizeof *owners);
+    tcase_add_loop_test(o, test_epilog_of_flux, 0, sizeof epilogs / sizeof *epilogs);
+    suite_add_tcase(s, o);
     return s;
 }
