@@ -98,7 +98,7 @@ static void open_once(struct originals *o, struct original *f, const struct imag
     if (f->error || !o->copy.open || has_failed(o))
         return;
     f->copy = o->copy.open(o->copy.arg, from->node);
-    if (f->copy < 0)
+    if (f->copy < 0 && errno)
         fail_writing(o, from->node, errno);
 }
 

@@ -12,7 +12,7 @@ struct originals;
 
 /* Files that are filled with what is read, by the threads that read it. */
 struct source_copy {
-    int (*open)(void *arg, uint32_t node);        /* a descriptor for writing, or -1 with errno */
+    int (*open)(void *arg, uint32_t node);        /* a descriptor for writing, or -1 with errno; 0: it wants none */
     int (*end)(void *arg, uint32_t node, int fd); /* it is whole, and will be closed. 0 or errno */
     void *arg;
 };

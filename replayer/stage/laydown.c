@@ -233,9 +233,14 @@ static bool is_linked(const struct laydown *l, size_t file)
 int laydown_open(void *arg, uint32_t node)
 {
     const struct laydown *l = arg;
-    const uint32_t made = l->made[file_of(l, node)];
     char path[PATH_MAX];
 
+    /* Contents that were dropped, for their path is too long, are read all the same: the others' lie behind them. */
+    if (!(l->im->nodes[node].flags & DLC_N_DATA)) {
+        errno = 0;
+        return -1;
+    }
+    const uint32_t made = l->made[file_of(l, node)];
     if (!made || !names_copy_path(&l->names, made, path)) {
         errno = ENAMETOOLONG;
         return -1;

@@ -500,8 +500,8 @@ class Contents(StageCase):
         names = ("same", "shorter", "other", "link", "name")
         self.assertEqual(sorted(out.splitlines()), sorted(2 * ([n + " not held" for n in names] + ["quiet held"])))
 
-    def test_a_path_that_is_too_long_in_the_mirror(self):
-        near = self.file("near", "near\n")
+    def too_far(self, text):
+        """(a file whose path is too long in the mirror, its directory, in which a path is too long even there)"""
         directory = os.open(self.src, os.O_RDONLY | os.O_DIRECTORY)
         path = self.src
         while len(path) < 4080:
@@ -511,18 +511,31 @@ class Contents(StageCase):
             os.close(directory)
             directory, path = inner, path + "/" + name
         with open(os.open("f", os.O_WRONLY | os.O_CREAT, dir_fd=directory), "w") as f:
-            f.write("far\n")
+            f.write(text)
         # Too long for the kernel even where it is.
         os.close(os.open("longer-name", os.O_WRONLY | os.O_CREAT, dir_fd=directory))
         os.close(directory)
-        far = path + "/f"
-        self.assertLess(len(far), 4096)
+        self.assertLess(len(path + "/f"), 4096)
+        return path + "/f", path
+
+    def test_a_path_that_is_too_long_in_the_mirror(self):
+        near = self.file("near", "near\n")
+        far, path = self.too_far("far\n")
         d, said = self.staged(self.manifest([near, far, path + "/none"], kinds={path + "/none": "absent"}))
         self.assertRegex(said, r"dlcache: warning: \d+ paths? (is|are) too long below %s, and left to the file "
                          r"system: " % re.escape(self.parent))
         self.assertEqual((self.served(d, near), self.served(d, far)), ("near\n", "far\n"))
         self.assertFalse(os.path.islink(self.mirror(d, near)))
         self.run_command([d + "/run", "cat", path + "/none"], status=1)
+
+    def test_a_path_that_is_too_long_in_the_mirror_for_two_nodes(self):
+        far, _ = self.too_far("far " * 100)
+        near = self.file("near", "near\n")
+        for order in ([far, near], [near, far]):
+            answers = self.nodes(self.manifest(order), self.place,
+                                 after='test ! -L "$D/root%s"; cmp %s "$D/root%s"' % (near, near, near))
+            self.assertEqual([a[0] for a in answers], [0, 0], answers)
+            self.assertIn("too long below", answers[0][2])
 
     def test_thread_local_storage_has_a_bound(self):
         self.write("tls.c", "__thread char big[15 << 20]; char *f(void) { return big; }")
