@@ -108,6 +108,13 @@ static void share_bad(struct job *j, uint32_t *bad, size_t bad_count, struct out
     free(bad);
 }
 
+/* What the others have laid down is no use either. */
+static void fail_reading(struct job *j, struct outcome *o, const char *why)
+{
+    j->unread = true;
+    outcome_fail(o, "%s", why);
+}
+
 /* All leaders: the contents, read and laid down. */
 void contents_lay_down(struct job *j, struct outcome *o)
 {
@@ -125,13 +132,13 @@ void contents_lay_down(struct job *j, struct outcome *o)
         const struct source_copy copy = {laydown_open, laydown_end, j->laydown};
         const bool copied = j->team.rank == 0 && j->laydown && files;
         if (j->team.rank == 0 && !(source = source_start(&j->built, j->chunk, copied ? &copy : NULL, team_look)))
-            outcome_fail(o, "no thread can be started to read with");
+            fail_reading(j, o, "no thread can be started to read with");
         if (!team_least(&j->team, j->team.rank != 0 || source))
             return;
         stream(j, source, copied, o);
         const int failed = source ? source_failed(source, &node) : 0;
         if (source && source_finish(source, &bad, &bad_count, &error) != 0)
-            outcome_fail(o, "%s", error);
+            fail_reading(j, o, error);
         else if (failed)
             laydown_failed(j->laydown, node, failed, o);
         job_soften(j, o);

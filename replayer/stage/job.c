@@ -195,7 +195,7 @@ static void begin(struct job *j, struct outcome *o)
 /* With --soft a node that fails does not stop the others. */
 void job_soften(struct job *j, struct outcome *o)
 {
-    if (!o->failed || !j->o.soft || !j->place.dir[0])
+    if (!o->failed || !j->o.soft || j->unread || !j->place.dir[0])
         return;
     fprintf(stderr, "dlcache: warning: %s: %s; programs start natively there\n", j->team.host, o->message);
     place_abandon(&j->place);

@@ -23,6 +23,7 @@ struct job {
     uint64_t chunk;          /* in which contents are sent: bytes */
     bool reuse, committed;   /* this node's stage was there already; this process has put it there */
     bool native;             /* this node could not; its programs start natively (--soft) */
+    bool unread;             /* the reader could not read the contents: no node has them, --soft or not */
     int reused, natives;     /* nodes */
     bool packed;             /* from an image */
     struct ahead *ahead;     /* the source is being read already (reading_begin); or NULL */

@@ -70,6 +70,18 @@ class Soft(StageCase):
         self.assertEqual([re.sub(r"status [12]", "status x", l) for l in lines], ["rank %d status x in" % r for r in range(3)])
         self.assertIn("/nowhere/m.json", said)
 
+    def test_an_image_that_is_damaged_stops_all_the_same(self):
+        manifest, path = self.app(10)
+        image = self.path("image")
+        self.dlcache("pack", "-o", image, manifest)
+        with open(image, "r+b") as f:
+            f.seek(os.path.getsize(image) // 2)
+            f.write(b"?")
+        lines, said = self.nodes(image, path, "size=100m", "--soft")
+        self.assertEqual(lines, ["rank %d status 1 in" % r for r in range(3)])
+        self.assertRegex(said, r"^dlcache: stage: %s: it is damaged: the contents are not what their digests say "
+                               r"\(on \S+\)\n$" % image)
+
     def test_the_next_staging_mends_it(self):
         manifest, path = self.app()
         script = """mount -t tmpfs -o size=1m none "$1"; D=$("$0" stage --soft --dir "$1" "$2")
