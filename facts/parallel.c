@@ -3,15 +3,18 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
-/* Indices that one thread takes at a time. */
-#define SHARE 8u
+/* Indices that one thread takes at a time, where there are many. */
+#define SHARE_MOST 8u
+/* Files that others have open, MPI before all. */
+#define OPEN_ELSEWHERE 32
 
 struct work {
     void (*each)(void *context, size_t i);
     void *context;
     size_t next; /* atomic */
-    size_t end;
+    size_t end, share;
 };
 
 static void *work(void *arg)
@@ -19,10 +22,10 @@ static void *work(void *arg)
     struct work *w = arg;
 
     for (;;) {
-        const size_t from = __atomic_fetch_add(&w->next, SHARE, __ATOMIC_RELAXED);
+        const size_t from = __atomic_fetch_add(&w->next, w->share, __ATOMIC_RELAXED);
         if (from >= w->end)
             return NULL;
-        for (size_t i = from; i < from + SHARE && i < w->end; i++)
+        for (size_t i = from; i < from + w->share && i < w->end; i++)
             w->each(w->context, i);
     }
 }
@@ -41,6 +44,15 @@ unsigned parallel_processors(void)
     return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }
 
+unsigned parallel_open(unsigned most, unsigned share)
+{
+    const long may = sysconf(_SC_OPEN_MAX), part = (may - OPEN_ELSEWHERE) / (long)share;
+
+    if (may < 0 || part >= (long)most) /* -1: any number */
+        return most;
+    return part > 1 ? (unsigned)part : 1;
+}
+
 /* The first index that is left after one that was slept for. */
 static size_t alone(size_t begin, size_t end, void (*each)(void *context, size_t i), void *context)
 {
@@ -56,11 +68,13 @@ bool parallel_each(size_t begin, size_t end, void (*each)(void *context, size_t 
 {
     begin = alone(begin, end, each, context);
     struct work w = {.each = each, .context = context, .next = begin, .end = end};
-    const size_t wanted = (end - begin + SHARE - 1) / SHARE;
+    const size_t left = end - begin, each_a_few = left / PARALLEL_THREADS / 4;
+    const unsigned most = parallel_open(PARALLEL_THREADS, 4);
     pthread_t threads[PARALLEL_THREADS];
     unsigned count = 0;
 
-    while (count < PARALLEL_THREADS && count < wanted && pthread_create(&threads[count], NULL, work, &w) == 0)
+    w.share = each_a_few < 1 ? 1 : each_a_few > SHARE_MOST ? SHARE_MOST : each_a_few;
+    while (count < most && count * w.share < left && pthread_create(&threads[count], NULL, work, &w) == 0)
         count++;
     for (unsigned i = 0; i < count; i++)
         pthread_join(threads[i], NULL);

@@ -11,11 +11,15 @@
 long parallel_sleeps(void);
 /* Processors that this process may use. */
 unsigned parallel_processors(void);
+/* So many of what holds files open: at most `most`, and one in `share` of the files that may be open, less some for
+ * others; at least 1. */
+unsigned parallel_open(unsigned most, unsigned share);
 
 /* Calls each(context, i) for every i of [begin, end), each once; comes back when all are done. The caller begins, and
  * goes on alone as long as the answers come at once, as from memory; from the first that it sleeps for on, in
- * PARALLEL_THREADS threads, fewer where there is little left, neighbours mostly in one thread. False where no thread
- * can be started then: the rest was not called. */
+ * PARALLEL_THREADS threads, fewer where there is little left, or few files may be open: each call may have one.
+ * Neighbours come mostly in one thread, where there are many. False where no thread can be started then: the rest was
+ * not called. */
 bool parallel_each(size_t begin, size_t end, void (*each)(void *context, size_t i), void *context);
 
 #endif

@@ -12,8 +12,8 @@
 #include "facts/parallel.h"
 #include "libdlcache/format.h"
 
-/* Files that stay open from when they are looked into until they are read; a quarter of what may be open at most. */
-#define OPEN_MOST 256
+/* Files that stay open from when they are looked into until they are read. */
+#define OPEN_MOST 256u
 
 struct object {
     struct tree_node *node;
@@ -89,10 +89,10 @@ static void add(struct object *o, struct tree *t, struct image_plan *plan)
 
 void objects_look(struct objects *all, struct tree *t, struct image_plan *plan)
 {
-    const long may_open = sysconf(_SC_OPEN_MAX) / 4;
-    long kept = 0;
+    const unsigned most = parallel_open(OPEN_MOST, 4);
+    unsigned kept = 0;
 
-    for (size_t i = 0; i < all->count && kept < OPEN_MOST && kept < may_open; i++)
+    for (size_t i = 0; i < all->count && kept < most; i++)
         kept += all->list[i].keep = !plan->data[all->list[i].planned].again;
     parallel_each(0, all->count, look_into, all->list);
     for (size_t i = 0; i < all->count; i++) {

@@ -281,7 +281,10 @@ struct source *source_start(const struct built *built, uint64_t chunk, const str
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->filled, NULL);
     pthread_cond_init(&s->freed, NULL);
-    s->thread_most = s->chunks < SOURCE_THREADS ? (unsigned)s->chunks : SOURCE_THREADS;
+    /* Each has its file open, often the one that goes on from the chunk before as well, and a copy of both. */
+    s->thread_most = parallel_open(SOURCE_THREADS, 16);
+    if (s->thread_most > s->chunks)
+        s->thread_most = (unsigned)s->chunks;
     if (built->bundle || s->chunks < 2)
         s->thread_most = 1;
     /* What is in memory keeps a processor busy; the others are for those who take it. */

@@ -16,7 +16,7 @@
 #include "replayer/image/source.h"
 #include "replayer/image/tree.h"
 
-/* Files that are open for writing at once. */
+/* Files that are open for writing at once; an eighth of what may be open at most: originals are, too. */
 #define OPEN_MOST 64u
 /* Of a large file several threads copy parts. */
 #define PART ((uint64_t)4 << 20)
@@ -48,7 +48,8 @@ struct copier {
     pthread_cond_t room;    /* files were done */
     struct file *queue[OPEN_MOST]; /* that have parts which nobody has taken */
     unsigned first, count;
-    unsigned open;          /* files on their way, those in the queue with them */
+    unsigned open;          /* files on their way, those in the queue with them … */
+    unsigned most;          /* … at most */
     unsigned idle;          /* threads that wait */
     uint64_t done;          /* bytes */
     bool stop;              /* nothing more will be put */
@@ -232,7 +233,7 @@ static void *work(void *arg)
         end_file(c, f);
         pthread_mutex_lock(&c->lock);
         /* The main thread makes many names at a time. */
-        if (--c->open == OPEN_MOST / 2 || c->open == 0)
+        if (--c->open == c->most / 2 || c->open == 0)
             pthread_cond_signal(&c->room);
     }
     pthread_mutex_unlock(&c->lock);
@@ -246,6 +247,7 @@ struct copier *copier_start(const struct copying *from, copy_end *end, void *arg
     c->from = *from;
     c->end = end;
     c->arg = arg;
+    c->most = parallel_open(OPEN_MOST, 8);
     c->errors = memory_new(from->built->source_count, sizeof *c->errors);
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->work, NULL);
@@ -296,8 +298,8 @@ void copier_put(struct copier *c, uint32_t node, uint64_t data, int fd)
     f->left = f->from->size ? (f->from->size + PART - 1) / PART : 1;
     pthread_mutex_init(&f->lock, NULL);
     pthread_mutex_lock(&c->lock);
-    if (c->open == OPEN_MOST)
-        wait_for(c, OPEN_MOST / 2);
+    if (c->open == c->most)
+        wait_for(c, c->most / 2);
     c->queue[(c->first + c->count++) % OPEN_MOST] = f;
     c->open++;
     if (c->idle)

@@ -442,6 +442,30 @@ class Contents(StageCase):
             answers = self.nodes(source, self.place, ranks=ranks, after=same)
             self.assertEqual([a[0] for a in answers], [0] * ranks, answers)
 
+    def test_few_files_may_be_open(self):
+        self.write("tiny.c", "int f(void) { return 1; }")
+        libraries = [self.src + "/lib%d.so" % i for i in range(100)]
+        self.run_command(["gcc", "-shared", "-fPIC", self.path("tiny.c"), "-o", libraries[0]])
+        for path in libraries[1:]:
+            shutil.copy2(libraries[0], path)
+        data = [self.file("f%d" % i, os.urandom(3000 if i % 10 else 5 << 20)) for i in range(100)]
+        manifest = self.manifest([*libraries, *data], kinds=dict.fromkeys(libraries, "shared-object"))
+        held = "test $(find $D/root%s -type f | wc -l) = 200" % self.src
+        for most in (48, 64):
+            d, said = self.limited(most, self.command(manifest))
+            self.run_command(["sh", "-ec", held], env=environment(D=d))
+            self.dlcache("unstage", d)
+            d, _ = self.limited(most, self.command(manifest, ranks=2))
+            self.dlcache("unstage", d)
+            answers = self.nodes(manifest, self.place, before="ulimit -n %d" % most, after=held)
+            self.assertEqual([(a[0], "warning" in a[2]) for a in answers], [(0, False)] * 2, answers)
+            self.assertNotIn("warning", said)
+
+    def limited(self, most, command):
+        """Where so many files may be open: (directory, what it said)"""
+        result = self.run_command(["sh", "-c", 'ulimit -n %d; exec "$@"' % most, "sh", *command])
+        return result.stdout.strip(), result.stderr
+
     def change_while_read(self, command):
         """What `command` makes of a staging, in which four files are read slowly, and change: it, the files, another."""
         same, shorter, other, link = (self.file(n, n * 100) for n in ("same", "shorter", "other", "link"))
