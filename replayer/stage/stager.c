@@ -57,8 +57,10 @@ int main(int argc, char **argv)
     if (!alone && team_seems_first(environ))
         j.ahead = reading_begin(&j.o);
     const struct carrier *carrier = alone ? NULL : start_mpi();
-    if (!alone && !carrier)
+    if (!alone && !carrier) {
+        job_free(&j);
         return 1;
+    }
     team_begin(&j.team, carrier);
     if (!alone && team_is_torn(j.team.size, &o)) {
         status = tell(&j, 2, &o);

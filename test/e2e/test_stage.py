@@ -636,6 +636,20 @@ class Command(StageCase):
             self.assertRegex(result.stderr, r"^dlcache: stage: .*\n$")
         self.assertIn("usage: dlcache stage", self.dlcache("stage", "--help").stdout)
 
+    def test_without_the_library_for_mpi(self):
+        """Said once, by a rank that reads ahead already; what it has begun it ends (the thread sanitizer looks)."""
+        os.mkdir(self.path("bin"))
+        for name in PARTS:
+            if name != "dlcache-mpi.so":
+                shutil.copy2(os.path.join(BUILD, name), self.path("bin"))
+        manifest = self.manifest([self.file("f%d" % i, "one\n") for i in range(100)])
+        command = [self.path("bin", "dlcache"), "stage", "--dir", self.place, manifest]
+        said = self.run_command(command, env=environment(PMI_RANK="0", PMI_SIZE="2"), status=1)
+        self.assertEqual((said.stdout, said.stderr),
+                         ("", "dlcache: stage: dlcache-mpi.so is not installed beside dlcache-stage\n"))
+        self.assertEqual(self.names(), [])
+        self.run_command(command, env=environment(PMI_RANK="0", PMI_SIZE="1"))
+
     def test_summary_as_json(self):
         result = self.run_command(self.command(self.manifest([self.file("f", "x")]), args=["--json"]))
         self.assertEqual(result.stdout.count("\n"), 1)
