@@ -16,8 +16,8 @@ bool contents_are_direct(const struct job *j)
 /* Bytes that are looked at, and written, before the next ones are: they are in the processor's cache then. */
 #define AT_ONCE ((uint64_t)256 << 10)
 
-/* A chunk that came from another node is compared with its digest while it is laid down: where they differ there will
- * be no stage. The reader has just computed it: no `digest`. `relay`: or NULL. */
+/* A chunk that came from another node is compared with its digest while it is laid down: where they differ this
+ * node has failed. The reader has just computed it: no `digest`. `relay`: or NULL. */
 static void lay_chunk(struct job *j, struct relay *relay, struct chunk_digest *digest, const char *chunk,
                       uint64_t bytes, struct outcome *o)
 {
