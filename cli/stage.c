@@ -87,8 +87,7 @@ int verb_stage(int argc, char **argv)
         return status;
     char *stager = locate("dlcache-stage");
     if (!stager) {
-        cli_error("stage: dlcache-stage is not beside this program, nor in ../libexec/dlcache: was it built without "
-                  "MPI?");
+        cli_error("stage: dlcache-stage is not beside this program, nor in ../libexec/dlcache");
         return 1;
     }
     setenv("DLCACHE_DISABLE", "1", 1); /* it reads the files themselves, and removes stages, whoever calls it */

@@ -5,8 +5,8 @@
 /* From now on beside that file, instead of the running program. The text stays the caller's. */
 void locate_from(const char *file);
 
-/* The canonical path of "libdlcache.so", "libdlcache-audit.so", "dlcache-run" or "dlcache-stage": heap, or NULL where
- * it is in none of the places. */
+/* The canonical path of "libdlcache.so", "libdlcache-audit.so", "dlcache-run", "dlcache-stage" or "dlcache-mpi.so": heap,
+ * or NULL where it is in none of the places. */
 char *locate(const char *name);
 
 #endif
