@@ -52,6 +52,10 @@ void built_free(struct built *b);
  * contents could not be read. They keep their stat data. The index is sealed anew. */
 void image_drop_data(void *index, const uint32_t *nodes, size_t count);
 
+/* The same in *b, whose report then does not count them as staged: `nodes` are of its sources, in their order, or it has
+ * no sources. */
+void built_drop_data(struct built *b, const uint32_t *nodes, size_t count);
+
 /* Takes what is needed for the mirror away from every name whose path is longer than `most` bytes: contents (from the
  * other names of the file, too), and from its directory the list. They keep their stat data. The number of names;
  * where it is not 0, *first (heap) is one of them, and the index is sealed anew. */

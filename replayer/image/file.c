@@ -67,10 +67,7 @@ static int fill(int fd, struct built *b, image_progress *progress, char **error)
     uint8_t (*digests)[16] = memory_new(chunks_of(b->data_size), sizeof *digests);
     int rc = write_contents(fd, source, b, digests, progress);
     if (source_finish(source, &bad, &count, error) == 0 && rc == 0) {
-        if (count) {
-            image_drop_data(b->index, bad, count);
-            b->report.unreadable += count;
-        }
+        built_drop_data(b, bad, count);
         rc = whole_write(fd, b->index, b->index_size, 0) ?: write_trailer(fd, b, digests);
     }
     free(bad);

@@ -86,6 +86,22 @@ void image_drop_data(void *index, const uint32_t *nodes, size_t count)
     image_seal(index);
 }
 
+void built_drop_data(struct built *b, const uint32_t *nodes, size_t count)
+{
+    size_t dropped = 0;
+
+    if (count)
+        image_drop_data(b->index, nodes, count);
+    for (size_t i = 0; i < b->source_count && dropped < count; i++) {
+        if (b->sources[i].node != nodes[dropped])
+            continue;
+        dropped++;
+        b->report.files--;
+        b->report.unreadable++;
+        b->report.bytes -= b->sources[i].size;
+    }
+}
+
 size_t image_drop_long(void *index, size_t most, char **first)
 {
     const struct dlc_header *h = index;

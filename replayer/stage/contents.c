@@ -102,7 +102,7 @@ static void share_bad(struct job *j, uint32_t *bad, size_t bad_count, struct out
         bad = memory_new(count, sizeof *bad);
     team_broadcast(&j->team, bad, count * sizeof *bad);
     if (count) {
-        image_drop_data(j->built.index, bad, count);
+        built_drop_data(&j->built, bad, count);
         job_open_view(j, o);
     }
     free(bad);

@@ -1,6 +1,5 @@
 #include "replayer/stage/mpi.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define CHUNK_TAG 1
@@ -14,8 +13,6 @@ static void start(void)
 {
     int provided;
 
-    /* What looks at the machine for MPI has plugins for displays and accelerators, with libraries of theirs. */
-    setenv("HWLOC_PLUGINS_PATH", "", 0);
     MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
     communicators[CARRIER_ALL] = MPI_COMM_WORLD;
 }

@@ -54,6 +54,10 @@ int main(int argc, char **argv)
         return status;
     /* What reads a copy of its own needs nobody. */
     const bool alone = j.o.copy || team_is_alone(environ);
+    /* What looks at the machine for MPI has plugins for displays and accelerators, with libraries of theirs. Now, as
+     * long as there is one thread. */
+    if (!alone)
+        setenv("HWLOC_PLUGINS_PATH", "", 0);
     if (!alone && team_seems_first(environ))
         j.ahead = reading_begin(&j.o);
     const struct carrier *carrier = alone ? NULL : start_mpi();

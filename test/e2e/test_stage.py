@@ -493,6 +493,7 @@ class Contents(StageCase):
             self.assertIn("dlcache: warning: %s: it changed while it was read; it is left to the file system\n" %
                           path, err)
         self.assertNotIn("quiet", err)
+        self.assertIn("dlcache: staged 1 files, ", err)
         return out, (same, shorter, other, link), quiet
 
     def test_files_that_change_while_they_are_read(self):
