@@ -12,5 +12,7 @@ BUILD=$(cd "../../$san" 2>/dev/null && pwd || echo "$san")
 export BUILD
 said=$(mktemp)
 trap 'rm -f "$said"' EXIT
-/usr/bin/python3 -B harness.py test_pack test_manifest test_bundle test_stage >"$said" 2>&1 || { cat "$said"; exit 1; }
+# Of test_stage not what counts seconds: signals.
+/usr/bin/python3 -B harness.py test_pack test_manifest test_bundle test_stage.Ranks test_stage.Places test_stage.Contents \
+    test_stage.Command >"$said" 2>&1 || { cat "$said"; exit 1; }
 tail -n 1 "$said"
