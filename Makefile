@@ -103,6 +103,8 @@ $(BUILD)/obj/host/manifests/report/page.o: $(wildcard $(addprefix manifests/repo
 # together), and no page to protect after relocation. What is written at the start of every process lies in one place,
 # before the large tables (.bss.large).
 small := -Wl,-z,now -Wl,-z,norelro -Wl,-z,noseparate-code -Wl,--hash-style=gnu -Wl,--sort-section=name
+# What each node reads from the file system that it lies on: fewer pieces are fewer requests.
+compact := -Wl,-z,noseparate-code
 
 $(BUILD)/libdlcache.so: $(call obj,shim,$(shim))
 	$(say) LD $@
@@ -118,16 +120,16 @@ $(BUILD)/dlcache-run: $(call obj,bare,$(run))
 
 $(BUILD)/dlcache: $(call obj,host,$(command))
 	$(say) LD $@
-	$(Q)$(CC) $(san) -pthread $(LDFLAGS) $^ $(own_libs) -ldl -o $@
+	$(Q)$(CC) $(san) -pthread $(compact) $(LDFLAGS) $^ $(own_libs) -ldl -o $@
 
 $(BUILD)/dlcache-stage: $(call obj,host,$(filter-out $(carrier),$(stage)))
 	$(say) LD $@
-	$(Q)$(CC) $(san) -pthread -Wl,-z,now $(LDFLAGS) $^ $(own_libs) -ldl -o $@
+	$(Q)$(CC) $(san) -pthread -Wl,-z,now $(compact) $(LDFLAGS) $^ $(own_libs) -ldl -o $@
 
 # MPI, which the stager loads where it has to.
 $(BUILD)/dlcache-mpi.so: $(call obj,pic,$(carrier))
 	$(say) LD $@
-	$(Q)$(MPICC) -shared -Wl,-z,defs -Wl,-z,now -Wl,-soname,dlcache-mpi.so $(LDFLAGS) $^ -o $@
+	$(Q)$(MPICC) -shared -Wl,-z,defs -Wl,-z,now $(compact) -Wl,-soname,dlcache-mpi.so $(LDFLAGS) $^ -o $@
 
 $(BUILD)/libdlcache-onestep.so: $(call obj,pic,$(onestep))
 	$(say) LD $@
