@@ -435,10 +435,10 @@ class Contents(StageCase):
         for path in (*paths, big):
             self.run_command(["cmp", path, self.mirror(d, path)])
         # From a node to others it goes another way: to two, which have none below them, and through several.
-        same = "; ".join("cmp %s $D/root%s" % (path, path) for path in (*paths, big))
-        image = self.path("image")
-        self.dlcache("pack", "-o", image, manifest)
-        for source, ranks in ((manifest, 3), (manifest, 6), (image, 2), (image, 4)):
+        small, image = self.manifest(paths, name="small.json"), self.path("image")
+        self.dlcache("pack", "-o", image, small)
+        for source, ranks, files in ((manifest, 3, (*paths, big)), (small, 6, paths), (image, 2, paths), (image, 4, paths)):
+            same = "; ".join("cmp %s $D/root%s" % (path, path) for path in files)
             answers = self.nodes(source, self.place, ranks=ranks, after=same)
             self.assertEqual([a[0] for a in answers], [0] * ranks, answers)
 
