@@ -34,17 +34,20 @@ struct candidates {
 };
 
 /* Another user may have made the directory, or a symlink in its place: that harms nothing but the speed. */
-static int make_parent(const char *parent)
+static int check_parent(const char *parent)
 {
     struct stat st;
 
-    if (mkdir(parent, 0700) != 0 && errno != EEXIST)
-        return -errno;
     if (lstat(parent, &st) != 0)
         return -errno;
     if (!S_ISDIR(st.st_mode))
         return -ENOTDIR;
     return st.st_uid == geteuid() && (st.st_mode & 07777) == 0700 ? 0 : -EPERM;
+}
+
+static int make_parent(const char *parent)
+{
+    return mkdir(parent, 0700) != 0 && errno != EEXIST ? -errno : check_parent(parent);
 }
 
 static bool try_place(struct place *p, const char *place, struct outcome *why)
@@ -60,20 +63,25 @@ static bool try_place(struct place *p, const char *place, struct outcome *why)
         outcome_fail(why, "%s: LD_PRELOAD and srun --export cannot name a path with a colon, a comma or a space",
                      place);
     } else {
-        const int rc = make_parent(parent);
+        /* It is made when there is something to put into it. */
+        const int rc = check_parent(parent);
+        const char *where = rc == -ENOENT ? real : parent;
         if (rc == -ENOTDIR)
             outcome_fail(why, "%s is not a directory", parent);
         else if (rc == -EPERM)
             outcome_fail(why, "%s is not your own, or its mode is not 0700", parent);
-        else if (rc || stat(parent, &st) != 0)
-            outcome_fail(why, "%s: %s", parent, strerror(rc ? -rc : errno));
+        else if (rc && rc != -ENOENT)
+            outcome_fail(why, "%s: %s", parent, strerror(-rc));
+        else if (stat(where, &st) != 0 || (!S_ISDIR(st.st_mode) && (errno = ENOTDIR)) || access(where, W_OK | X_OK) != 0)
+            outcome_fail(why, "%s: %s", where, strerror(errno));
+        else
+            p->executable = probe_execute(where);
     }
     free(real);
     if (why->failed)
         return false;
     memcpy(p->parent, parent, sizeof parent);
     p->dev = st.st_dev;
-    p->executable = probe_execute(parent);
     return true;
 }
 
@@ -171,9 +179,12 @@ static void check_file_system(const struct place *p, uint64_t bytes, uint64_t fi
 {
     struct statvfs v;
 
-    if (statvfs(p->parent, &v) != 0) {
-        outcome_fail(o, "%s: %s", p->parent, strerror(errno));
-        return;
+    for (int try = 0, rc; statvfs(p->parent, &v) != 0; try++) {
+        rc = errno == ENOENT && try < 100 ? make_parent(p->parent) : -errno;
+        if (rc) {
+            outcome_fail(o, "%s: %s", p->parent, strerror(-rc));
+            return;
+        }
     }
     const uint64_t room = (uint64_t)v.f_bavail * v.f_frsize;
     /* A tmpfs without a limit (size=0) counts no blocks. */
@@ -309,10 +320,12 @@ void place_commit(struct place *p, struct outcome *o)
 
 void place_abandon(struct place *p)
 {
-    if (!p->temporary[0])
-        return;
-    tree_remove(AT_FDCWD, p->temporary);
-    let_go(p);
+    if (p->temporary[0]) {
+        tree_remove(AT_FDCWD, p->temporary);
+        let_go(p);
+    }
+    if (p->parent[0])
+        rmdir(p->parent); /* ENOTEMPTY: another stage, or one that is being laid down */
 }
 
 void place_withdraw(struct place *p)

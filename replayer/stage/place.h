@@ -51,7 +51,7 @@ void place_file(const struct place *p, const char *name, const void *data, uint6
 void place_commit(struct place *p, struct outcome *o);
 /* Takes back what place_commit did: another node could not do it. */
 void place_withdraw(struct place *p);
-/* Removes the temporary directory, if there is one. */
+/* Removes the temporary directory, if there is one, and the directory above it, if that is empty then. */
 void place_abandon(struct place *p);
 
 #endif

@@ -192,12 +192,28 @@ class Leftovers(StageCase):
         self.assertLess(time.monotonic() - started, delay + 1)
         self.assertEqual((proc.returncode, out, self.names()), (-number, "", []))
 
+    def test_nothing_is_left_of_what_fails_early(self):
+        other = self.path("other")
+        os.mkdir(other)
+        staged = self.manifest([self.file("f", "one\n")])
+        # mpiexec's status is that of all ranks together: 2 of the one that reads, 1 of the others.
+        for manifest, ranks, status in ((self.path("none"), 0, 2), (self.path("none"), 3, 3), (staged, 0, 0),
+                                        (staged, 3, 0)):
+            self.run_command(self.command(manifest, ranks=ranks, places=other + ":" + self.place), status=status)
+            self.assertEqual(os.listdir(self.place), [])
+            if not status: # in the first place that will do
+                self.dlcache("unstage", "--all", "--dir", other)
+            self.assertEqual(os.listdir(other), [])
+
     def test_signals_half_way(self):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self.interrupt_slowed("utimensat", self.temporary, number, delay=1)
 
     def test_a_signal_while_files_are_looked_at(self):
-        self.interrupt_slowed("statx", lambda: os.path.isdir(self.parent))
+        def looks():
+            with open(self.path("log")) as f:
+                return self.src + "/f" in f.read()
+        self.interrupt_slowed("statx", looks)
 
     def test_a_signal_while_a_slow_file_is_read(self):
         self.interrupt_slowed("sendfile", self.temporary)
