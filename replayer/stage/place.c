@@ -257,6 +257,13 @@ void place_begin(struct place *p, struct outcome *o)
             outcome_fail(o, "%s: %s", p->temporary, strerror(errno));
             break;
         }
+        /* From here on it cannot go, and another user cannot make it in our stead. */
+        if (check_parent(p->parent) != 0) {
+            rmdir(p->temporary);
+            p->temporary[0] = '\0';
+            outcome_fail(o, "%s is not your own, or its mode is not 0700", p->parent);
+            return;
+        }
         if (lock_temporary(p))
             return;
         rmdir(p->temporary);

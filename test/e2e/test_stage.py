@@ -336,6 +336,25 @@ class Places(StageCase):
         os.chown(squat, NOBODY, NOBODY)
         self.refused("is not your own, or its mode is not 0700")
 
+    def test_a_squatter_who_comes_later(self):
+        """After the place was looked at, and before there is anything in it."""
+        manifest = self.manifest([self.file("f", "x")])
+        proc = self.start(["strace", "-f", "-qq", "-o", self.path("log"), "-e", "trace=openat,statfs",
+                           "-e", "inject=statfs:delay_enter=2000000", *self.command(manifest)])
+
+        def looked():
+            with open(self.path("log")) as f:
+                return ".probe." in f.read()
+        self.until(lambda: self.ranks(manifest))
+        self.until(looked)
+        os.mkdir(self.parent)
+        os.chmod(self.parent, 0o777)
+        os.chown(self.parent, NOBODY, NOBODY)
+        out, err = self.assert_ends(proc, 20)
+        self.assertEqual((proc.returncode, out), (1, ""))
+        self.assertEqual(err, "dlcache: stage: %s is not your own, or its mode is not 0700\n" % self.parent)
+        self.assertEqual(os.listdir(self.place), []) # it was empty, and root may remove it
+
     def test_no_such_place(self):
         self.refused("No such file or directory", self.place + "/none")
         self.refused("--dir is empty", ":")
