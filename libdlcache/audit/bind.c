@@ -47,10 +47,12 @@ static __attribute__((used)) unsigned never(void)
 /* Whether it may be done at all: not where another auditor may want to see each call, or a profile be made. */
 void bind_start(unsigned version, char *const *envp)
 {
+    if (version > 1)
+        return;
     const char *auditors = env_value(envp, "LD_AUDIT"), *profiled = env_value(envp, "LD_PROFILE");
     char *const *end = envp;
 
-    if (version > 1 || !auditors || __builtin_memchr(auditors, ':', dlc_strlen(auditors)) || (profiled && *profiled))
+    if (!auditors || __builtin_memchr(auditors, ':', dlc_strlen(auditors)) || (profiled && *profiled))
         return;
     while (*end)
         end++;
