@@ -139,12 +139,12 @@ static void share_index(struct job *j)
         parts_put(all + sizes.index);
     }
     team_broadcast(&j->team, all, bytes);
-    if (!reader) {
+    if (reader) {
+        free(all);
+    } else {
         parts_take(sizes.parts, all + sizes.index);
-        j->built.index = memory_check(malloc(sizes.index));
-        memcpy(j->built.index, all, sizes.index);
+        j->built.index = memory_check(realloc(all, sizes.index)); /* what is left of it is the index */
     }
-    free(all);
 }
 
 /* A stage of the same image that nobody has changed since, and that a program started here will take. */
