@@ -1,8 +1,8 @@
 #include "facts/parallel.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Indices that one thread takes at a time, where there are many. */
@@ -53,6 +53,17 @@ unsigned parallel_open(unsigned most, unsigned share)
     return part > 1 ? (unsigned)part : 1;
 }
 
+void parallel_wait(pthread_cond_t *condition, pthread_mutex_t *lock)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += 100000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_cond_timedwait(condition, lock, &until);
+}
+
 /* The first index that is left after one that was slept for. */
 static size_t alone(size_t begin, size_t end, void (*each)(void *context, size_t i), void *context)
 {
@@ -64,7 +75,7 @@ static size_t alone(size_t begin, size_t end, void (*each)(void *context, size_t
     return i;
 }
 
-bool parallel_each(size_t begin, size_t end, void (*each)(void *context, size_t i), void *context)
+void parallel_each(size_t begin, size_t end, void (*each)(void *context, size_t i), void *context)
 {
     begin = alone(begin, end, each, context);
     struct work w = {.each = each, .context = context, .next = begin, .end = end};
@@ -76,7 +87,8 @@ bool parallel_each(size_t begin, size_t end, void (*each)(void *context, size_t 
     w.share = each_a_few < 1 ? 1 : each_a_few > SHARE_MOST ? SHARE_MOST : each_a_few;
     while (count < most && count * w.share < left && pthread_create(&threads[count], NULL, work, &w) == 0)
         count++;
+    if (count == 0)
+        work(&w);
     for (unsigned i = 0; i < count; i++)
         pthread_join(threads[i], NULL);
-    return count > 0 || begin == end;
 }

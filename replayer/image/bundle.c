@@ -13,6 +13,7 @@
 #include "facts/elf.h"
 #include "facts/error.h"
 #include "facts/memory.h"
+#include "facts/whole.h"
 #include "libdlcache/format.h"
 #include "libdlcache/hash.h"
 #include "replayer/image/archive.h"
@@ -224,16 +225,11 @@ static int read_object(struct unpacking *u, struct inode *inode, uint64_t size)
     if (fd < 0)
         return error_put(&u->error, "%s: no memory to look into it: %s", u->place->archive, strerror(errno));
     for (; rc > 0; rc = archive_file_block(u->file, &data, &bytes, &at, &u->error)) {
-        for (size_t done = 0; done < bytes;) {
-            const ssize_t k = pwrite(fd, (const char *)data + done, bytes - done, (off_t)(at + done));
-            if (k <= 0) {
-                rc = error_put(&u->error, "%s: no memory to look into it: %s", u->place->archive, strerror(errno));
-                break;
-            }
-            done += (size_t)k;
-        }
-        if (rc < 0)
+        const int error = -whole_write(fd, data, bytes, at);
+        if (error) {
+            rc = error_put(&u->error, "%s: no memory to look into it: %s", u->place->archive, strerror(error));
             break;
+        }
     }
     inode->is_object = rc == 0 && elf_facts_read(fd, &inode->facts) == 0;
     close(fd);

@@ -69,8 +69,8 @@ long image_drop_drifted(void *index, void (*say)(const char *path, const char *w
         return -1;
     c.what = memory_new(c.im.node_count, sizeof *c.what);
     dropped = memory_new(c.im.node_count, sizeof *dropped);
-    const bool looked = parallel_each(0, c.im.node_count, check, &c);
-    for (uint32_t i = 0; i < c.im.node_count && looked; i++) {
+    parallel_each(0, c.im.node_count, check, &c);
+    for (uint32_t i = 0; i < c.im.node_count; i++) {
         char path[PATH_MAX];
         if (!c.what[i])
             continue;
@@ -89,5 +89,5 @@ long image_drop_drifted(void *index, void (*say)(const char *path, const char *w
     }
     free(dropped);
     free(c.what);
-    return looked ? drifted : -1;
+    return drifted;
 }

@@ -22,7 +22,7 @@ struct name {
 
 struct list {
     const struct tree_node *dir; /* read, while others are read, and written to by nobody */
-    bool tried, whole;
+    bool whole;
     char *names; /* struct name, at multiples of its alignment */
     size_t bytes, capacity;
 };
@@ -61,7 +61,6 @@ static void read_list(void *lists, size_t i)
     const int fd = tree_open(path, O_DIRECTORY);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
 
-    l->tried = true;
     free(path);
     if (!d) {
         if (fd >= 0)
@@ -111,8 +110,6 @@ size_t freeze(struct tree *t, struct tree_node *const *dirs, size_t count)
     for (size_t i = 0, k = 0; i < count; i++) {
         if (k == wanted || lists[k].dir != dirs[i])
             continue;
-        if (!lists[k].tried)
-            read_list(lists, k); /* there were no threads */
         frozen += apply(t, dirs[i], &lists[k]);
         free(lists[k++].names);
     }

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -111,21 +110,18 @@ void glances_look(struct glances *all)
 {
     struct glance **list = memory_new(HASH_COUNT(all->by_path), sizeof *list), *g, *next;
     size_t count = 0;
-    bool can = true;
 
     HASH_ITER(hh, all->by_path, g, next)
         list[count++] = g;
     if (count)
         qsort(list, count, sizeof *list, by_depth);
     /* Level by level: two that are on their way through a directory at once would both ask for it. */
-    for (size_t begin = 0, end = 0; can && begin < count; begin = end) {
+    for (size_t begin = 0, end = 0; begin < count; begin = end) {
         while (end < count && list[end]->depth == list[begin]->depth)
             end++;
-        can = parallel_each(begin, end, look_at, list);
+        parallel_each(begin, end, look_at, list);
     }
     free(list);
-    if (!can)
-        glances_free(all);
 }
 
 struct glance *glances_take(struct glances *all, const char *path)

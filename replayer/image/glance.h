@@ -29,7 +29,7 @@ struct glances {
 
 /* Adds a path and every directory above it, if they are not there. */
 void glances_want(struct glances *all, const char *path);
-/* Looks at all of them, with many requests in flight. Where no thread can be started nothing counts as looked at. */
+/* Looks at all of them, with many requests in flight. */
 void glances_look(struct glances *all);
 /* Takes the path out of the set: the caller's, to be freed with its target; NULL where it was not looked at. */
 struct glance *glances_take(struct glances *all, const char *path);

@@ -21,7 +21,7 @@ struct object {
     const char *asked;
     size_t planned; /* its contents, in the plan */
     bool keep;      /* stays open */
-    bool tried, is_elf;
+    bool is_elf;
     int fd;
     struct elf_facts facts; /* where it is ELF */
 };
@@ -39,7 +39,6 @@ static void look_into(void *list, size_t i)
     struct object *o = (struct object *)list + i;
     const int fd = tree_open(o->path, 0);
 
-    o->tried = true;
     o->is_elf = fd >= 0 && elf_facts_read(fd, &o->facts) == 0;
     if (fd >= 0 && o->keep)
         o->fd = fd;
@@ -97,8 +96,6 @@ void objects_look(struct objects *all, struct tree *t, struct image_plan *plan)
     parallel_each(0, all->count, look_into, all->list);
     for (size_t i = 0; i < all->count; i++) {
         struct object *o = &all->list[i];
-        if (!o->tried)
-            look_into(all->list, i); /* there were no threads */
         plan->data[o->planned].fd = o->fd;
         if (o->is_elf)
             add(o, t, plan);

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "facts/memory.h"
 #include "facts/parallel.h"
@@ -317,12 +316,7 @@ void *source_next(struct source *s)
     pthread_mutex_lock(&s->lock);
     const uint64_t chunk = s->taken++;
     while (!s->ready[chunk]) {
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += 100000000;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
-        pthread_cond_timedwait(&s->filled, &s->lock, &until);
+        parallel_wait(&s->filled, &s->lock);
         if (s->idle)
             s->idle(); /* a file system that is slow must not keep a signal waiting */
     }

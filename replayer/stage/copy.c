@@ -7,12 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/sendfile.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "facts/memory.h"
 #include "facts/parallel.h"
 #include "facts/progress.h"
+#include "facts/whole.h"
 #include "replayer/image/source.h"
 #include "replayer/image/tree.h"
 
@@ -111,15 +111,9 @@ static void copy_by_hand(struct copier *c, struct file *f, int in, uint64_t at, 
             fail_reading(f, got < 0 ? errno : ESTALE);
             break;
         }
-        for (ssize_t done = 0, n; done < got; done += n) {
-            n = pwrite(f->out, buffer + done, (size_t)(got - done), (off_t)at + done);
-            if (n < 0 && errno == EINTR) {
-                n = 0;
-            } else if (n <= 0) {
-                fail(c, f->node, n < 0 ? errno : ENOSPC);
-                break;
-            }
-        }
+        const int error = -whole_write(f->out, buffer, (uint64_t)got, at);
+        if (error)
+            fail(c, f->node, error);
         at += (uint64_t)got;
     }
     free(buffer);
@@ -279,12 +273,7 @@ static const struct image_source *source_at(const struct built *b, uint64_t data
 static void wait_for(struct copier *c, unsigned most)
 {
     while (c->open > most) {
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += 100000000;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
-        pthread_cond_timedwait(&c->room, &c->lock, &until);
+        parallel_wait(&c->room, &c->lock);
         c->from.idle(c->from.arg, c->done); /* a file system that is slow must not keep a signal waiting */
     }
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "facts/memory.h"
+#include "facts/whole.h"
 #include "libdlcache/stage.h"
 #include "replayer/stage/copy.h"
 #include "replayer/stage/names.h"
@@ -151,7 +152,6 @@ static size_t file_of(const struct laydown *l, uint32_t node)
 static void make_file(struct laydown *l, uint32_t node, struct outcome *o)
 {
     uint32_t *made = &l->made[file_of(l, node)];
-
     struct name_at at;
 
     if (!names_at(&l->names, node, &at))
@@ -175,7 +175,6 @@ static void make_file(struct laydown *l, uint32_t node, struct outcome *o)
 static void make_name(struct laydown *l, uint32_t node, struct outcome *o)
 {
     const struct dlc_node *n = &l->im->nodes[node];
-
     struct name_at at;
 
     if (is_real_directory(n)) {
@@ -357,17 +356,12 @@ void laydown_data(struct laydown *l, const void *data, uint64_t bytes, struct ou
                 break;
             }
         }
-        uint64_t at = n->data > l->at ? n->data : l->at;
+        const uint64_t at = n->data > l->at ? n->data : l->at;
         const uint64_t stop = n->data + n->size < end ? n->data + n->size : end;
-        while (at < stop) {
-            const ssize_t k = write(l->fd, from + (at - l->at), stop - at);
-            if (k < 0 && errno == EINTR)
-                continue;
-            if (k <= 0) {
-                fail(o, names_path(&l->names, l->files[l->file]), k < 0 ? errno : ENOSPC);
-                return;
-            }
-            at += (uint64_t)k;
+        const int error = at < stop ? -whole_write(l->fd, from + (at - l->at), stop - at, at - n->data) : 0;
+        if (error) {
+            fail(o, names_path(&l->names, l->files[l->file]), error);
+            return;
         }
         if (stop < n->data + n->size)
             break; /* the rest is in the next chunk */

@@ -25,7 +25,7 @@ static int open_packed(const struct options *o, struct reading *r)
 
     if (drifted < 0) {
         if (!r->error)
-            r->error = memory_text("no thread can be started to look at the files with");
+            r->error = memory_text("its index cannot be opened");
         return -1;
     }
     r->built.report.drifted = (uint64_t)drifted;
