@@ -29,7 +29,7 @@ KINDS = ("lookup", "getattr", "readlink", "open", "read", "opendir", "readdir", 
 NODE = """hostname "$1" && mount -t tmpfs -o mode=1777 tmpfs /dev/shm && mount --bind "$2" %s && echo $$ >%s/pid/$1 &&
 echo up && exec sleep infinity""" % (SW, TOP)
 RANK = """#!/bin/sh
-exec nsenter --target "$(cat %s/pid/node$((PMI_RANK + 1)))" --mount --uts -- "$@"
+exec nsenter --target "$(cat %s/pid/node$((PMI_RANK + 1)))" --mount --uts --root -- "$@"
 """ % TOP
 
 
@@ -93,7 +93,8 @@ class Nodes:
         return where
 
     def popen(self, name, argv):
-        return subprocess.Popen(["nsenter", "--target", str(self.processes[name].pid), "--mount", "--uts", "--", *argv],
+        return subprocess.Popen(["nsenter", "--target", str(self.processes[name].pid), "--mount", "--uts", "--root", "--",
+                                 *argv],
                                 env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, text=True)
 

@@ -72,8 +72,10 @@ class Small(Case):
         proc = subprocess.Popen([PYTHON, "-B", BENCH + "/run.py", "-o", self.path("results"), "--only", "start",
                                  "--program", "import json"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
                                 text=True, env=environment(BUILD=BUILD))
-        while "native" not in proc.stderr.readline():
-            pass
+        line = "begun"
+        while "native" not in line:
+            line = proc.stderr.readline()
+            self.assertNotEqual(line, "", "it has ended")
         children = []
         while len(children) < 4:  # the benchmark, a server, a node, a command on it
             self.assertIsNone(proc.poll())
